@@ -1,0 +1,5 @@
+"""`python -m bridge` is `openadr-bridge`."""
+
+from bridge.cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""What can be said of settings without starting the bridge."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+
+from bridge.certificates import check_validity, fingerprint_matches
+from bridge.config import Settings
+from bridge.errors import BridgeError
+from bridge.model import Document
+from bridge.sources import AnySource
+from bridge.store import files
+
+TIMEOUT = 5.0  # seconds for each peer
+
+
+async def check_all(settings: Settings) -> list[Document]:
+    """Return what was looked at, whether it is well, and what there is to say."""
+    return [
+        {"check": name, "ok": ok, "says": says}
+        async for name, ok, says in _checks(settings)
+    ]
+
+
+async def _checks(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
+    yield "settings", True, f"{len(settings.sources)} sources, {len(settings.devices)} devices"
+    yield _store(settings)
+    for source in settings.sources:
+        if source.cert:
+            yield _certificate(source)
+        yield await _reach_vtn(source)
+    for device in settings.devices:
+        host, port = device.url.host or "", device.url.port or 80
+        says = await _connect(host, port, None)
+        name = f"device {device.name}"
+        yield name, True, f"{host}:{port} {'answers' if not says else 'does not answer now: ' + says}"
+
+
+def _store(settings: Settings) -> tuple[str, bool, str]:
+    path = settings.store.path
+    if not path.exists():
+        return "store", True, f"{path} will be made"
+    try:
+        return "store", True, f"{path}, store_id {files.check(path)['store_id']}"
+    except BridgeError as error:
+        return "store", False, str(error)
+
+
+def _certificate(source: AnySource) -> tuple[str, bool, str]:
+    name = f"source {source.name} certificate"
+    try:
+        found = check_validity(source.cert) if source.cert else None
+    except BridgeError as error:
+        return name, False, str(error)
+    return name, True, f"fingerprint {found.fingerprint}, valid to {found.not_after:%Y-%m-%d}" if found else ""
+
+
+async def _reach_vtn(source: AnySource) -> tuple[str, bool, str]:
+    host, port = source.vtn_url.host or "", source.vtn_url.port or 443
+    if source.proxy:
+        return f"source {source.name}", True, f"{host}:{port} is asked through {source.proxy.host}"
+    says = await _connect(host, port, source.tls(), source.vtn_fingerprint)
+    return f"source {source.name}", not says, says or f"{host}:{port} answers"
+
+
+async def _connect(
+    host: str, port: int, tls: ssl.SSLContext | None, fingerprint: str | None = None
+) -> str:
+    """Return what is wrong with connecting, or nothing."""
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            _, writer = await asyncio.open_connection(host.strip("[]"), port, ssl=tls)
+    except TimeoutError:
+        return f"no connection within {TIMEOUT:g} s"
+    except ssl.SSLError as error:
+        hint = "; set legacy_ciphers = true if it knows no newer cipher" if "HANDSHAKE" in str(error) else ""
+        return f"TLS fails: {error}{hint}"
+    except OSError as error:
+        return str(error)
+    peer = writer.get_extra_info("ssl_object")
+    writer.close()
+    der = peer.getpeercert(binary_form=True) if peer else None
+    if fingerprint and der and not fingerprint_matches(fingerprint, der):
+        return "its certificate has another fingerprint than vtn_fingerprint says"
+    return ""

@@ -1,0 +1,252 @@
+"""The settings file, as types. `read_settings` is the only place that reads it."""
+
+import difflib
+import ssl
+import tomllib
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from bridge import certificates
+from bridge.devices import AnyDevice
+from bridge.errors import SettingsError
+from bridge.model import Frozen
+from bridge.sources import AnySource
+
+ENV_PREFIX = "OPENADR_BRIDGE_"
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+M = TypeVar("M", bound=BaseModel)
+
+
+class Site(Frozen):
+    """The place."""
+
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f'{value!r} is no time zone; write one such as "America/Los_Angeles"') from error
+        return value
+
+    @property
+    def zone(self) -> tzinfo:
+        """Return the time zone."""
+        return ZoneInfo(self.timezone)
+
+
+class StoreFile(Frozen):
+    """Where everything is kept."""
+
+    path: Path = Path("bridge.db")
+
+
+class Listener(Frozen):
+    """An address to serve at, with TLS where a certificate is given."""
+
+    listen: str
+    cert: Path | None = None
+    key: Path | None = None
+    insecure_http: bool = False
+
+    @field_validator("listen")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if not (colon and host and port.isdigit() and int(port) < 65536):  # noqa: PLR2004 -- the largest port
+            raise ValueError('write host:port, such as "127.0.0.1:8080" or "[::1]:8080"')
+        return value
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Listener":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        if not self.loopback and self.cert is None and not self.insecure_http:
+            raise ValueError(
+                f"listen = {self.listen!r} is open to the network without TLS; give cert and key, "
+                "listen on 127.0.0.1, or set insecure_http = true"
+            )
+        return self
+
+    @property
+    def host(self) -> str:
+        """Return the host to listen on."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Return the port to listen on; 0 picks a free one."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return the TLS context where a certificate is given."""
+        if not (self.cert and self.key):
+            return None
+        certificates.check_match(self.cert, self.key)
+        return certificates.server_context(self.cert, self.key)
+
+
+class Vtn(Listener):
+    """What clients ask."""
+
+    listen: str = "127.0.0.1:8080"
+    public_prices: bool | None = None
+
+    @property
+    def open_prices(self) -> bool:
+        """Whether prices need no token: on loopback unless refused, elsewhere if allowed."""
+        return self.loopback if self.public_prices is None else self.public_prices
+
+
+class Admin(Listener):
+    """The admin endpoint."""
+
+    listen: str = "127.0.0.1:8580"
+
+
+class Settings(BaseSettings):
+    """Everything the bridge can be told."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__"
+    )
+
+    site: Site = Site()
+    store: StoreFile = StoreFile()
+    vtn: Vtn = Vtn()
+    admin: Admin | None = None
+    sources: tuple[AnySource, ...] = ()
+    devices: tuple[AnyDevice, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Settings":
+        for kind, parts in (("source", self.sources), ("device", self.devices)):
+            names = [part.name for part in parts]
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise ValueError(f"two {kind}s are named {twice[0]!r}; give each its own name")
+        programs = [name for s in self.sources for name in s.program_names.values()]
+        twice = sorted({n for n in programs if programs.count(n) > 1})
+        if twice:
+            raise ValueError(f"two programs are named {twice[0]!r}; give each market context its own")
+        return self
+
+
+def read_settings(path: Path) -> Settings:
+    """Read a settings file and the environment over it.
+
+    Raises SettingsError with one line: the file, the field, what is wrong and what would
+    be right. Relative paths are relative to the file.
+    """
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(  # noqa: D102 -- pydantic-settings' own
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- none are given
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- not read
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- not read
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    try:
+        if not path.is_file():
+            raise SettingsError(f"{path}: is not there; docker/bridge.example.toml shows what it may say")
+        found = _resolve(FromFile(), path.resolve().parent)
+        _check_files(found)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: is not TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_first_mistake(error)}") from error
+    except SettingsError as error:
+        said = str(error)
+        raise SettingsError(said if said.startswith(f"{path}:") else f"{path}: {said}") from error
+    return found
+
+
+def _resolve(model: M, base: Path) -> M:
+    """Return a copy in which relative paths are relative to `base`."""
+    return model.model_copy(update={k: _resolved(v, base) for k, v in model})
+
+
+def _resolved(value: Any, base: Path) -> Any:
+    if isinstance(value, Path):
+        return base / value
+    if isinstance(value, BaseModel):
+        return _resolve(value, base)
+    return tuple(_resolved(v, base) for v in value) if isinstance(value, tuple) else value
+
+
+def _check_files(settings: Settings) -> None:
+    """Look at every file that the settings name, in the order of the settings."""
+    for section, listener in (("vtn", settings.vtn), ("admin", settings.admin)):
+        if listener:
+            _named(section, listener.tls)
+    for source in settings.sources:
+        _named(f"sources.{source.name}", source.check_files)
+    for device in settings.devices:
+        _named(f"devices.{device.name}", device.secret)
+
+
+def _named(where: str, work: Any) -> None:
+    try:
+        work()
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from error
+
+
+def _first_mistake(error: ValidationError) -> str:
+    """Say the first mistake in one line: the field, what is wrong, what would be right."""
+    mistakes = error.errors()
+    first = mistakes[0]
+    where = ".".join(str(step) for step in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        said = "is not a setting" + _did_you_mean(first["loc"])
+    elif first["type"] == "missing":
+        said = "is missing"
+    elif "ctx" in first and "expected" in first["ctx"]:
+        said = f"is {first['input']!r}; write {first['ctx']['expected']}"
+    elif not first["type"].startswith("value_error"):
+        said = f"is {first['input']!r}; {said[0].lower()}{said[1:]}"
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return f"{where}: {said}{more}" if where else f"{said}{more}"
+
+
+def _did_you_mean(loc: tuple[int | str, ...]) -> str:
+    model: Any = Settings
+    for step in loc[:-1]:
+        if isinstance(step, str) and hasattr(model, "model_fields"):
+            model = _model_of(model.model_fields[step].annotation)
+    names = list(getattr(model, "model_fields", {}))
+    close = difflib.get_close_matches(str(loc[-1]), names, 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names)}"
+
+
+def _model_of(annotation: Any) -> Any:
+    """Return the model inside an annotation such as `tuple[OpenADR2, ...]` or `Admin | None`."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    inner = [_model_of(a) for a in getattr(annotation, "__args__", ())]
+    return next((m for m in inner if hasattr(m, "model_fields")), annotation)

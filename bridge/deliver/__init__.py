@@ -1,0 +1,6 @@
+"""Store to receiver: fan out what changed, send it, try again, give up."""
+
+from bridge.deliver.fan_out import FanOut
+from bridge.deliver.workers import Workers
+
+__all__ = ["FanOut", "Workers"]

@@ -1,0 +1,64 @@
+"""What a delivery says: `{type, timestamp, data}`, frozen as bytes when its row is written."""
+
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from bridge.model import Document, Event, Receiver, from_json, to_json, write_time
+
+STATE = "state.changed"
+TYPES = {
+    "upcoming": "event.upcoming",
+    "started": "event.started",
+    "interval": "interval.started",
+    "ended": "event.ended",
+}
+# `event.ended` and `event.cancelled` are worth knowing for a while after the fact.
+AFTERWARDS = timedelta(hours=24)
+
+
+@lru_cache(maxsize=256)
+def _interval_json(document: str, index: int) -> str:
+    intervals = from_json(document).get("intervals") or []
+    return to_json(intervals[index]) if index < len(intervals) else "null"
+
+
+def body(
+    kind: str,
+    at: datetime,
+    receiver: Receiver,
+    state: str,
+    event: Event | None = None,
+    interval: int | None = None,
+) -> bytes:
+    """Write a body; `state` is JSON already, as is the event's document.
+
+    `interval` is an index into the event's intervals. A device with `format = "state"`
+    gets its state alone as `data`.
+    """
+    if receiver.format == "state":
+        data = state
+    else:
+        shown = _interval_json(event.document, interval) if event and interval is not None else "null"
+        data = (
+            f'{{"device":{to_json(receiver.name)},'
+            f'"program":{to_json(event.program) if event else "null"},'
+            f'"event":{event.document if event else "null"},'
+            f'"interval":{shown},"state":{state}}}'
+        )
+    return f'{{"type":"{kind}","timestamp":"{write_time(at)}","data":{data}}}'.encode()
+
+
+def expiry(kind: str, event: Event, at: datetime, interval: int | None = None) -> datetime:
+    """Return when a moment is no longer useful to a device."""
+    if kind in {"event.ended", "event.cancelled"}:
+        return max(event.end, at) + AFTERWARDS
+    if kind == "event.upcoming":
+        return event.start
+    if kind == "interval.started" and interval is not None:
+        return event.intervals[interval].end
+    return event.end
+
+
+def state_key(state: Document) -> str:
+    """Return a state without what passes with time, to tell whether it changed."""
+    return to_json({k: v for k, v in state.items() if k not in {"as_of", "valid_until"}})

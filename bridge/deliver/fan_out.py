@@ -1,0 +1,332 @@
+"""Follows the change log and writes a row for each device that a change concerns.
+
+The rows, what each device was told, and the cursor are one transaction: nothing can be
+saved and not told, and nothing is told twice.
+"""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from bridge import timeline
+from bridge.clock import Clock
+from bridge.deliver.bodies import STATE, TYPES, body, expiry, state_key
+from bridge.interfaces import Outbox
+from bridge.model import (
+    ZERO,
+    Audience,
+    Change,
+    Delivery,
+    Document,
+    Event,
+    Receiver,
+    from_millis,
+    to_json,
+)
+from bridge.supervise import Job
+from bridge.timeline import Silence
+
+AT_ONCE = 500  # changes in one transaction
+
+
+@dataclass
+class Told:
+    """What a device was last told, and when; why it is disabled, if it is."""
+
+    key: str | None
+    at: datetime | None
+    disabled: str | None
+    until: datetime | None  # when its state changes by itself
+
+
+@dataclass
+class Plan:
+    """What one pass will write."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    states: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    draws: dict[tuple[str, str], tuple[timedelta, int]] = field(default_factory=dict)
+
+
+class FanOut:
+    """The one job that turns changes into deliveries."""
+
+    def __init__(self, outbox: Outbox, receivers: Collection[Receiver], clock: Clock) -> None:
+        self._outbox, self._clock = outbox, clock
+        self._receivers = {r.name: r for r in receivers}
+        self._events: dict[str, Event] = {}
+        self._told: dict[str, Told] = {}
+        self._offsets: dict[tuple[str, str], timedelta] = {}
+        self._programs: Mapping[str, Sequence[str]] = {}
+        self._silences: Mapping[tuple[str, timedelta], datetime] = {}
+        self._next: datetime | None = None  # when something is due without a change
+        self._longest = max((r.refresh for r in receivers), default=ZERO)
+
+    async def run(self, job: Job) -> None:
+        """Follow the change log until cancelled."""
+        bell = self._outbox.bell("fan-out")
+        cursor = await self._load()
+        while True:
+            changes = await self._outbox.changes(cursor, AT_ONCE)
+            now = self._clock.now()
+            if changes or self._is_due(now):
+                await self._refresh(changes)
+                plan = await asyncio.to_thread(self.plan, changes, now)
+                cursor = changes[-1].seq if changes else cursor
+                await self._write(plan, cursor, now)
+                job.succeeded(now)
+                continue
+            await self._clock.wait(bell, self._next)
+
+    async def _load(self) -> int:
+        await self._reload_devices()
+        self._events = {e.id: e for e in await self._outbox.live_events(self._clock.now())}
+        self._offsets = dict(await self._outbox.offsets())
+        self._programs = await self._outbox.programs()
+        self._silences = await self._outbox.silences()
+        return await self._outbox.cursor("deliver")
+
+    async def _reload_devices(self) -> None:
+        states, now = await self._outbox.device_states(), self._clock.now()
+        self._told = {n: Told(*states[n], until=now) for n in self._receivers if n in states}
+        self._next = now
+
+    async def _refresh(self, changes: Sequence[Change]) -> None:
+        """Look up what the changes are about."""
+        kinds = {c.object_type for c in changes}
+        if "DEVICE" in kinds:
+            await self._reload_devices()
+        if "PROGRAM" in kinds:
+            self._programs = await self._outbox.programs()
+        if "SOURCE" in kinds:
+            self._silences = await self._outbox.silences()
+        ids = {c.object_id for c in changes if c.object_type == "EVENT"}
+        if ids:
+            self._events |= {e.id: e for e in await self._outbox.events(ids)}
+
+    async def _write(self, plan: Plan, cursor: int, now: datetime) -> None:
+        await self._outbox.save_deliveries(plan.deliveries, plan.states, plan.draws, cursor, now)
+        for name, (key, at) in plan.states.items():
+            self._told[name].key, self._told[name].at = key, at
+        self._offsets |= {key: offset for key, (offset, _) in plan.draws.items()}
+        self._next = self._find_next(now)
+        longest = max((e.randomize for e in self._events.values()), default=ZERO)
+        self._events = {i: e for i, e in self._events.items() if e.end + longest > now}
+        self._offsets = {k: v for k, v in self._offsets.items() if k[0] in self._events}
+
+    # --- what is due without a change ---------------------------------------------------
+
+    def _is_due(self, now: datetime) -> bool:
+        # What is due later than any refresh was worked out before the clock was set back.
+        return self._next is not None and not now < self._next <= now + self._longest
+
+    def _find_next(self, now: datetime) -> datetime | None:
+        times: list[datetime] = []
+        for name, told in self._told.items():
+            if not told.disabled:
+                times.append(self._reassert_at(name, told, now))
+                times += [told.until] if told.until else []
+        return min(times, default=None)
+
+    def _reassert_at(self, name: str, told: Told, now: datetime) -> datetime:
+        if told.key is None or told.at is None or told.at > now:
+            return now
+        return told.at + self._receivers[name].refresh
+
+    # --- planning -------------------------------------------------------------------------
+
+    def plan(self, changes: Sequence[Change], now: datetime) -> Plan:
+        """Return all rows that these changes, and the time, make necessary."""
+        plan = Plan()
+        live = [r for n, r in self._receivers.items() if n in self._told and not self._told[n].disabled]
+        groups: dict[Audience, list[Receiver]] = defaultdict(list)
+        for receiver in live:
+            groups[receiver.audience].append(receiver)
+        for change in changes:
+            self._draw(plan, change, groups)
+        states = _States(self, plan, now)
+        for change in changes:
+            plan.deliveries += self._moments(change, groups, states, now)
+        for receiver in live:
+            self._state(plan, receiver, states, now)
+        return plan
+
+    def _draw(self, plan: Plan, change: Change, groups: Mapping[Audience, list[Receiver]]) -> None:
+        """Draw a start for each device, once for each event."""
+        event = self._events.get(change.object_id) if change.object_type == "EVENT" else None
+        if event is None or not event.randomize or not event.in_force:
+            return
+        for audience, receivers in groups.items():
+            if audience.includes(event.program, event.audiences, test=event.test):
+                for receiver in receivers:
+                    key = (event.id, receiver.name)
+                    if key not in self._offsets and key not in plan.draws:
+                        later = event.randomize * random.random()  # noqa: S311 -- spreads load
+                        plan.draws[key] = (later, event.modification)
+
+    def _moments(
+        self,
+        change: Change,
+        groups: Mapping[Audience, list[Receiver]],
+        states: "_States",
+        now: datetime,
+    ) -> Iterator[Delivery]:
+        event = self._events.get(change.object_id) if change.object_type == "EVENT" else None
+        if event is None:
+            return
+        for audience, receivers in groups.items():
+            kind = _kind(change, audience)
+            if kind is None:
+                continue
+            for receiver in receivers:
+                if receiver.format != "state" and _concerns(change, receiver):
+                    yield self._moment(kind, change, event, receiver, states, now)
+
+    def _moment(
+        self,
+        kind: str,
+        change: Change,
+        event: Event,
+        receiver: Receiver,
+        states: "_States",
+        now: datetime,
+    ) -> Delivery:
+        about = change.after or {}
+        fired = change.operation == "MOMENT"
+        instant = from_millis(about["instant"]) if fired else change.at
+        interval = about.get("interval") if fired else None
+        if kind == "event.started":
+            interval = 0 if event.intervals else None
+        seen = event.shifted(states.offset(event, receiver))
+        expires = expiry(kind, seen, instant, interval)
+        outcome, problem = (None, None) if expires > now else ("expired", "it was over before it was known")
+        if fired and not event.in_force:
+            outcome, problem = "expired", "the event was withdrawn meanwhile"
+        elif fired and kind != "event.ended" and states.withheld(event, receiver):
+            outcome, problem = "withheld", "its source is silent, and the device's on_stale is normal"
+        return Delivery(
+            id=str(uuid4()),
+            device=receiver.name,
+            type=kind,
+            body=body(kind, instant, receiver, states.json(receiver), event, interval),
+            due=now,
+            expires=expires,
+            event=event.id,
+            modification=about["modification"],
+            moment=kind,
+            instant=instant,
+            outcome=outcome,
+            problem=problem,
+        )
+
+    def _state(self, plan: Plan, receiver: Receiver, states: "_States", now: datetime) -> None:
+        """Tell a device its state when it changed, or when it is time to say it again."""
+        told, state = self._told[receiver.name], states.of(receiver)
+        key = state_key(state)
+        told.until = state["until"]
+        if key == told.key and self._reassert_at(receiver.name, told, now) > now:
+            return
+        plan.states[receiver.name] = (key, now)
+        plan.deliveries.append(
+            Delivery(
+                id=str(uuid4()),
+                device=receiver.name,
+                type=STATE,
+                body=body(STATE, now, receiver, states.json(receiver)),
+                due=now,
+                expires=None,
+                moment=STATE,
+                instant=now,
+            )
+        )
+
+
+class _States:
+    """States at one instant, worked out once for all devices that are alike."""
+
+    def __init__(self, fan_out: FanOut, plan: Plan, now: datetime) -> None:
+        self._fan_out, self._plan, self._now = fan_out, plan, now
+        self._counted = [e for e in fan_out._events.values() if e.in_force]
+        self._random = [e for e in self._counted if e.randomize]
+        self._found: dict[object, tuple[Document, str]] = {}
+        self._followed: dict[Audience, list[Event]] = {}
+
+    def of(self, receiver: Receiver) -> Document:
+        """Return a device's state."""
+        return self._look_up(receiver)[0]
+
+    def json(self, receiver: Receiver) -> str:
+        """Return a device's state as JSON."""
+        return self._look_up(receiver)[1]
+
+    def offset(self, event: Event, receiver: Receiver) -> timedelta:
+        """Return how much later an event starts at a device."""
+        if not event.randomize:
+            return ZERO
+        key = (event.id, receiver.name)
+        drawn = self._plan.draws.get(key)
+        return drawn[0] if drawn else self._fan_out._offsets.get(key, ZERO)
+
+    def withheld(self, event: Event, receiver: Receiver) -> bool:
+        """Whether a dispatch does not begin at a device because its source is silent."""
+        return timeline.withheld(event, receiver, self._silent(receiver))
+
+    def _look_up(self, receiver: Receiver) -> tuple[Document, str]:
+        alike: object = (
+            receiver.audience, receiver.refresh, receiver.stale_after, receiver.on_stale,
+            receiver.name if self._random else None,
+        )  # fmt: skip
+        if alike not in self._found:
+            events = [e.shifted(self.offset(e, receiver)) for e in self._follows(receiver.audience)]
+            state = timeline.state(events, receiver, self._now, self._silent(receiver))
+            self._found[alike] = (state, to_json(state))
+        return self._found[alike]
+
+    def _follows(self, audience: Audience) -> list[Event]:
+        if audience not in self._followed:
+            self._followed[audience] = [
+                e for e in self._counted if audience.includes(e.program, e.audiences, test=e.test)
+            ]
+        return self._followed[audience]
+
+    def _silent(self, receiver: Receiver) -> Mapping[str, Silence]:
+        """Return the silent sources among those the device follows."""
+        audience, programs = receiver.audience, self._fan_out._programs
+        return {
+            source: Silence(source, since)
+            for (source, limit), since in self._fan_out._silences.items()
+            if limit == receiver.stale_after
+            and any(audience.includes(p, (), test=False) for p in programs.get(source, ("",)))
+        }
+
+
+def _kind(change: Change, audience: Audience) -> str | None:
+    """Return which moment a change is to devices of this audience, if it is one."""
+    if change.operation == "MOMENT":
+        return TYPES[(change.after or {})["moment"]]
+    before, after = _sees(audience, change.before), _sees(audience, change.after)
+    if after:
+        return "event.updated" if before else "event.received"
+    return "event.cancelled" if before else None
+
+
+def _sees(audience: Audience, snapshot: Document | None) -> bool:
+    if snapshot is None or not snapshot["in_force"]:
+        return False
+    aimed = [frozenset(a) for a in snapshot["audiences"]]
+    return audience.includes(snapshot["program"], aimed, test=snapshot["test"])
+
+
+def _concerns(change: Change, receiver: Receiver) -> bool:
+    """Whether a moment is this device's: its own drawn start, its own lead time."""
+    about = change.after or {}
+    if change.operation != "MOMENT":
+        return True
+    if about["device"] not in {"", receiver.name}:
+        return False
+    lead = receiver.lead // timedelta(milliseconds=1)
+    return about["moment"] != "upcoming" or bool(about["lead"] == lead)

@@ -1,0 +1,154 @@
+"""Sends what is owed: one delivery in flight for each device, in order, all devices at once."""
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from bridge.clock import Clock
+from bridge.deliver.bodies import STATE
+from bridge.errors import DeviceError, Gone, Refused
+from bridge.interfaces import Device, DeviceSurroundings, Outbox, Send
+from bridge.model import Delivery
+from bridge.supervise import Job, back_off, stop
+
+log = structlog.get_logger()
+
+URGENT = {"event.started", "event.cancelled"}  # these end a wait
+
+
+@dataclass
+class Lane:
+    """One device's queue, and the task that works on it while there is something in it."""
+
+    send: Send
+    queue: deque[Delivery] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    sending: bool = False
+    failures: int = 0
+    not_before: datetime | None = None  # set after a failure
+
+
+class Workers:
+    """Works on the rows of the outbox until each is settled."""
+
+    def __init__(
+        self, outbox: Outbox, devices: Collection[Device], around: DeviceSurroundings
+    ) -> None:
+        self._outbox, self._around, self._clock = outbox, around, around.clock
+        self._devices = devices
+        self._lanes: dict[str, Lane] = {}
+        self._problem: BaseException | None = None
+
+    @property
+    def failing(self) -> Mapping[str, int]:
+        """Return failures in a row by device."""
+        return {name: lane.failures for name, lane in self._lanes.items() if lane.failures}
+
+    async def run(self, job: Job) -> None:
+        """Send what is owed until cancelled."""
+        async with AsyncExitStack() as stack:
+            for device in self._devices:
+                send = await stack.enter_async_context(device.connect(self._around))
+                self._lanes[device.receiver.name] = Lane(send)
+            stack.push_async_callback(self._stop)
+            await self._follow(job)
+
+    async def _follow(self, job: Job) -> None:
+        bell, last = self._outbox.bell("workers"), 0
+        while True:
+            if self._problem:
+                raise self._problem
+            for delivery in await self._outbox.owed(last):
+                last = delivery.turn
+                self._queue(delivery)
+            job.succeeded(self._clock.now())
+            await self._clock.wait(bell, None)
+
+    async def _stop(self) -> None:
+        for lane in self._lanes.values():
+            if lane.task:
+                await stop(lane.task)
+        self._lanes.clear()
+
+    def _queue(self, delivery: Delivery) -> None:
+        lane = self._lanes.get(delivery.device)
+        if lane is None:
+            return
+        if delivery.type == STATE:
+            _drop_states(lane)
+        lane.queue.append(delivery)
+        if delivery.attempts and len(lane.queue) == 1:
+            lane.not_before = delivery.due  # it was put off before a restart
+        if delivery.type in URGENT:
+            lane.failures, lane.not_before = 0, None
+            lane.wake.set()
+        if lane.task is None or lane.task.done():
+            lane.task = asyncio.create_task(self._work(delivery.device, lane))
+            lane.task.add_done_callback(self._watch)
+
+    def _watch(self, task: asyncio.Task[None]) -> None:
+        # What a lane does not expect (a store that fails) is the whole job's to report.
+        if not task.cancelled() and (problem := task.exception()):
+            self._problem = problem
+            self._outbox.bell("workers").set()
+
+    async def _work(self, name: str, lane: Lane) -> None:
+        while lane.queue:
+            delivery, now = lane.queue[0], self._clock.now()
+            if delivery.expires and delivery.expires <= now:
+                await self._settle(lane, delivery, "expired", delivery.problem or "its time was over")
+            elif lane.not_before and lane.not_before > now:
+                await self._clock.wait(lane.wake, lane.not_before)
+            else:
+                await self._attempt(name, lane, replace(delivery, attempts=delivery.attempts + 1))
+
+    async def _attempt(self, name: str, lane: Lane, delivery: Delivery) -> None:
+        lane.sending = True
+        try:
+            await lane.send(delivery)
+        except Gone as error:
+            log.warning("device is gone; it is sent nothing more", device=name, problem=str(error))
+            lane.queue.clear()
+            await self._outbox.disable_device(name, str(error), self._clock.now())
+        except Refused as error:
+            log.warning("delivery given up", device=name, delivery=delivery.id, problem=str(error))
+            await self._settle(lane, delivery, "given_up", str(error))
+        except DeviceError as error:
+            await self._postpone(name, lane, delivery, error)
+        else:
+            if lane.failures:
+                log.info("device is back", device=name)
+            lane.failures, lane.not_before = 0, None
+            await self._settle(lane, delivery, "delivered", None)
+        finally:
+            lane.sending = False
+
+    async def _settle(self, lane: Lane, delivery: Delivery, outcome: str, problem: str | None) -> None:
+        if lane.queue and lane.queue[0].id == delivery.id:
+            lane.queue.popleft()
+        await self._outbox.settle(delivery, outcome, self._clock.now(), problem)
+
+    async def _postpone(
+        self, name: str, lane: Lane, delivery: Delivery, error: DeviceError
+    ) -> None:
+        lane.failures += 1
+        wait = max(back_off(lane.failures), error.retry_after)
+        due = self._clock.now() + timedelta(seconds=wait)
+        if lane.failures == 1:  # one warning and not a thousand
+            log.warning("device failed; trying again", device=name, problem=str(error), due=due)
+        lane.not_before = due
+        lane.queue[0] = replace(delivery, problem=str(error), due=due)
+        await self._outbox.postpone(lane.queue[0], str(error), due)
+
+
+def _drop_states(lane: Lane) -> None:
+    """Take out states that a newer one supersedes; one that is being sent stays."""
+    head = [lane.queue[0]] if lane.sending and lane.queue else []
+    waiting = list(lane.queue)[len(head) :]
+    lane.queue = deque([*head, *(d for d in waiting if d.type != STATE)])

@@ -1,0 +1,128 @@
+"""A device that is told by HTTP POST, as Standard Webhooks describes it."""
+
+import email.utils
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from aiohttp import ClientError, ClientResponse, ClientTimeout
+from pydantic import Field, HttpUrl, ValidationInfo, field_validator
+
+from bridge.errors import DeviceError, Gone, Refused, SettingsError
+from bridge.interfaces import DeviceSurroundings, Send
+from bridge.model import Audience, Delivery, Duration, Frozen, Receiver
+from bridge.wire import webhook
+
+# What a device will not take now, it will not take later either.
+NEVER = {400, 405, 406, 411, 413, 414, 415, 422, 431}
+LONGEST_RETRY_AFTER = 3600.0  # seconds
+
+
+class Webhook(Frozen):
+    """Posts each delivery as JSON to the device's URL."""
+
+    kind: Literal["webhook"]
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    url: HttpUrl
+    programs: tuple[str, ...] = ("*",)
+    resources: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    format: Literal["full", "state"] = "full"
+    refresh: Duration = timedelta(minutes=5)
+    lead: Duration = timedelta(minutes=10)
+    stale_after: Duration = timedelta(hours=2)
+    on_stale: Literal["hold", "normal"] = "normal"
+    test_events: bool = False
+    secret_file: Path | None = None
+    headers: Mapping[str, str] = {}
+    timeout: Duration = timedelta(seconds=5)
+
+    @field_validator("refresh", "stale_after", "timeout")
+    @classmethod
+    def _positive(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        if value <= timedelta(0):
+            raise ValueError(f"{info.field_name} must be longer than nothing")
+        return value
+
+    @cached_property
+    def receiver(self) -> Receiver:
+        """What the device follows and how it is told."""
+        names = frozenset((*self.resources, *self.groups))
+        return Receiver(
+            self.name,
+            Audience(self.programs, names, self.test_events),
+            self.format,
+            self.refresh,
+            self.lead,
+            self.stale_after,
+            self.on_stale,
+        )
+
+    def secret(self) -> bytes | None:
+        """Return the signing secret; raise SettingsError when its file holds none."""
+        if self.secret_file is None:
+            return None
+        try:
+            return webhook.read_secret(self.secret_file.read_text())
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{self.secret_file}: {error}") from error
+
+    @asynccontextmanager
+    async def connect(self, around: DeviceSurroundings) -> AsyncIterator[Send]:
+        """Return what posts a delivery; each call is one attempt."""
+        secret = self.secret()
+        timeout = ClientTimeout(total=self.timeout.total_seconds())
+
+        async def send(delivery: Delivery) -> None:
+            now = around.clock.now()
+            headers = {
+                **self.headers,
+                "content-type": "application/json",
+                **webhook.headers(delivery.id, now, delivery.body, secret),
+            }
+            try:
+                async with around.http.post(
+                    str(self.url),
+                    data=delivery.body,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as reply:
+                    _judge(reply, now)
+            except TimeoutError as error:
+                raise DeviceError(f"no answer within {timeout.total:g} s") from error
+            except (ClientError, OSError) as error:
+                raise DeviceError(f"{type(error).__name__}: {error}") from error
+
+        yield send
+
+
+def _judge(reply: ClientResponse, now: datetime) -> None:
+    """Return on 2xx; raise what else the answer means."""
+    if 200 <= reply.status < 300:  # noqa: PLR2004 -- RFC 9110, section 15.3
+        return
+    problem = f"answered {reply.status} {reply.reason or ''}".strip()
+    if reply.status == 410:  # noqa: PLR2004 -- Standard Webhooks: disables the endpoint
+        raise Gone(problem, reply.status)
+    if reply.status in NEVER:
+        raise Refused(problem, reply.status)
+    raise DeviceError(problem, reply.status, _retry_after(reply.headers.get("Retry-After"), now))
+
+
+def _retry_after(text: str | None, now: datetime) -> float:
+    """Return the wait in seconds that a Retry-After asks for (RFC 9110, section 10.2.3)."""
+    if not text:
+        return 0.0
+    try:
+        wait = float(text) if text.strip().isdigit() else _until(text, now)
+    except (ValueError, TypeError):
+        return 0.0
+    return min(max(wait, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _until(text: str, now: datetime) -> float:
+    moment = email.utils.parsedate_to_datetime(text)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()

@@ -1,0 +1,56 @@
+"""What can go wrong, as a tree.
+
+BridgeError
+  SettingsError     the settings cannot be used; stop and say so (exit 2)
+  StoreError        the store cannot be opened, written or trusted; stop (exit 1)
+  WireError         a message is not what its format says; nothing of it is used
+  SourceError       an upstream failed; wait and ask again
+    Unregistered    it no longer knows us; register again
+  DeviceError       a device failed; send again later
+    Refused         it will never take this delivery; give it up
+    Gone            it asks never to be sent anything again (410); disable it
+"""
+
+
+class BridgeError(Exception):
+    """Anything the bridge raises on purpose."""
+
+
+class SettingsError(BridgeError):
+    """The settings cannot be used; the message names the file and the field."""
+
+
+class StoreError(BridgeError):
+    """The store cannot be opened, written or trusted."""
+
+
+class WireError(BridgeError):
+    """A message is not what its format says."""
+
+
+class SourceError(BridgeError):
+    """An upstream failed; asking again later may help."""
+
+
+class Unregistered(SourceError):  # noqa: N818 -- reads as a fact at the raise
+    """The upstream does not know this VEN, or not any more."""
+
+
+class DeviceError(BridgeError):
+    """A device failed; sending again later may help.
+
+    `retry_after` is the wait in seconds that the device itself asked for.
+    """
+
+    def __init__(self, problem: str, status: int | None = None, retry_after: float = 0) -> None:
+        super().__init__(problem)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class Refused(DeviceError):  # noqa: N818 -- reads as a fact at the raise
+    """A device will never take this delivery."""
+
+
+class Gone(DeviceError):  # noqa: N818 -- reads as a fact at the raise
+    """A device asks never to be sent anything again."""

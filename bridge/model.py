@@ -1,0 +1,379 @@
+"""The words everything uses: events, intervals, prices, deliveries, states.
+
+Times are aware UTC and intervals half-open. Amounts are `Decimal`. Event documents are
+OpenADR 3.1.0 objects as plain dictionaries; the classes here hold what is derived from them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+import simplejson
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+Document = dict[str, Any]
+Value = Decimal | int | str | bool
+OptType = Literal["optIn", "optOut"]
+
+ZERO = timedelta(0)
+FOREVER = "P9999Y"  # OpenADR 3.1.0 intervalPeriod: "may indicate infinity"
+PRICE, SIMPLE = "PRICE", "SIMPLE"
+PLAIN_NUMBER = 28  # digits; a decimal with more stands in JSON as an exponent
+
+_DURATION = re.compile(
+    r"(?P<sign>[+-])?P(?!$)(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?"
+    r"(?:(?P<days>\d+)D)?(?:T?(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?"
+    r"(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
+)
+_SHORT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def read_duration(text: str) -> timedelta:
+    """Read an RFC 5545 / ISO 8601 duration; a month is 30 days, a year 365."""
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is not a duration such as PT1H")
+    part = {k: float(v or 0) for k, v in found.groupdict().items() if k != "sign"}
+    days = part["years"] * 365 + part["months"] * 30 + part["weeks"] * 7 + part["days"]
+    length = timedelta(
+        days=days, hours=part["hours"], minutes=part["minutes"], seconds=part["seconds"]
+    )
+    return -length if found["sign"] == "-" else length
+
+
+def write_duration(length: timedelta) -> str:
+    """Write an ISO 8601 duration: days, hours, minutes, seconds."""
+    if length < ZERO:
+        return "-" + write_duration(-length)
+    hours, rest = divmod(length.seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    exact = f"{seconds}.{length.microseconds:06d}".rstrip("0").rstrip(".")
+    date = f"{length.days}D" if length.days else ""
+    time = "".join(f"{n}{u}" for n, u in ((hours, "H"), (minutes, "M")) if n)
+    time += f"{exact}S" if exact != "0" else ""
+    return f"P{date}T{time}" if time else f"P{date}" if date else "PT0S"
+
+
+def _short_duration(value: object) -> object:
+    found = _SHORT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found:
+        return timedelta(seconds=float(found[1]) * _UNIT[found[2]])
+    if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith("P")):
+        return value
+    raise ValueError('write it as a number with a unit: "30s", "5m", "2h" or "1d"')
+
+
+Duration = Annotated[timedelta, BeforeValidator(_short_duration)]
+
+
+def read_time(text: str) -> datetime:
+    """Read an RFC 3339 time; one without an offset is UTC."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def write_time(moment: datetime) -> str:
+    """Write a time as RFC 3339 in UTC, with fractions only where there are some."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def millis(moment: datetime) -> int:
+    """Return a time as whole milliseconds since 1970, as the store keeps it."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_millis(count: int) -> datetime:
+    """Return the time that `millis` made a number of."""
+    return _EPOCH + timedelta(milliseconds=count)
+
+
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+
+
+def to_json(value: object) -> str:
+    """Write JSON: decimals exactly, times as RFC 3339, no spaces."""
+    return simplejson.dumps(
+        value, use_decimal=True, default=_plain, separators=(",", ":"), allow_nan=False
+    )
+
+
+def from_json(text: str | bytes) -> Any:
+    """Read JSON with decimals kept exact."""
+    return simplejson.loads(text, use_decimal=True)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return write_time(value)
+    raise TypeError(f"{type(value).__name__} does not go into JSON")
+
+
+class Frozen(BaseModel):
+    """Settings: immutable, and unknown keys are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One interval of an event: what holds from `start` until `end`."""
+
+    id: int
+    start: datetime
+    end: datetime
+    values: Mapping[str, Value]  # payload type → its first value
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom a 2.0b event is aimed at: a kind such as `groupID`, and a name."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalOrigin:
+    """What OpenADR 3.1 cannot say of a 2.0b signal."""
+
+    signal_id: str
+    name: str
+    type: str
+    current_value: str | None = None
+    item: str | None = None  # its itemBase, as XML
+    targets: tuple[Target, ...] = ()
+    target_xml: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an event came from, and what OpenADR 3.1 cannot say of it."""
+
+    foreign_id: str
+    modification: int
+    status: str  # none, far, near, active, completed, cancelled
+    context: str
+    created: datetime
+    active_from: datetime
+    active_to: datetime | None  # None: open-ended
+    test: bool = False
+    test_text: str | None = None
+    response_required: bool = True
+    modified: datetime | None = None
+    reason: str | None = None
+    comment: str | None = None
+    priority: int | None = None  # as 2.0b says it: 0 is "none"
+    start_after: timedelta = ZERO
+    notification: timedelta | None = None
+    ramp_up: timedelta | None = None
+    recovery: timedelta | None = None
+    targets: tuple[Target, ...] = ()
+    target_xml: str | None = None
+    signals: tuple[SignalOrigin, ...] = ()
+    baseline: str | None = None
+    message: str = field(default="", compare=False)  # the event as it was received
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the utility cancelled it."""
+        return self.status == "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """An event as a source sent it: its origin, and an OpenADR 3.1 document for each signal."""
+
+    origin: Origin
+    documents: tuple[Document, ...]
+    audiences: tuple[tuple[frozenset[str], ...], ...]  # for each document
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A kept event with all that is derived from its document."""
+
+    id: str
+    program: str
+    source: str
+    name: str
+    modification: int
+    priority: int | None
+    test: bool
+    start: datetime
+    end: datetime
+    open_ended: bool
+    randomize: timedelta
+    issued: int  # grows with each change: the newer holds
+    opt: OptType | None
+    cancelled: bool
+    audiences: tuple[frozenset[str], ...]  # a device must be in each of them
+    intervals: tuple[Interval, ...]
+    units: Mapping[str, tuple[str | None, str | None]]  # payload type → unit, currency
+    document: str
+
+    @property
+    def priced(self) -> bool:
+        """Whether it says only prices: a fact that no opt-out makes undone."""
+        return all(is_price(kind) for kind in self.units)
+
+    @property
+    def in_force(self) -> bool:
+        """Whether it counts: not cancelled, and taken part in where it asks for something."""
+        return not self.cancelled and (self.priced or self.opt == "optIn")
+
+    def shifted(self, offset: timedelta) -> "Event":
+        """Return it as a device sees it whose start was drawn `offset` later."""
+        if not offset:
+            return self
+        moved = tuple(
+            replace(i, start=i.start + offset, end=i.end + offset) for i in self.intervals
+        )
+        return replace(self, start=self.start + offset, end=self.end + offset, intervals=moved)
+
+
+def is_price(payload_type: str) -> bool:
+    """Whether values of this payload type are prices, and so belong in a price series."""
+    return payload_type in {PRICE, "EXPORT_PRICE", "DEMAND_CHARGE", "BID_PRICE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Which events a device follows: programs by name or glob, and who it says it is."""
+
+    programs: tuple[str, ...] = ("*",)
+    names: frozenset[str] = frozenset()  # its resources and groups
+    test_events: bool = False
+
+    def includes(self, program: str, audiences: Sequence[frozenset[str]], *, test: bool) -> bool:
+        """Whether an event of this program, aimed so, concerns the device."""
+        return (
+            (self.test_events or not test)
+            and any(fnmatchcase(program, pattern) for pattern in self.programs)
+            and all(aimed & self.names for aimed in audiences)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A device as delivery knows it: what it follows and how it is told."""
+
+    name: str
+    audience: Audience
+    format: str = "full"
+    refresh: timedelta = timedelta(minutes=5)
+    lead: timedelta = timedelta(minutes=10)
+    stale_after: timedelta = timedelta(hours=2)
+    on_stale: str = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something due about an event: `upcoming`, `started`, `interval` or `ended`."""
+
+    kind: str
+    at: datetime
+    interval: int | None = None  # index into the event's intervals
+    lead: timedelta = ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """How far an event's moments have fired; for one device where its start was drawn."""
+
+    event: Event
+    device: str
+    offset: timedelta
+    started: bool
+    fired_to: datetime
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """The moments of a track that are due, and when the next one is."""
+
+    due: Sequence[Moment]
+    started: bool
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row of the change log."""
+
+    seq: int
+    at: datetime
+    operation: str  # CREATE, UPDATE, DELETE, MOMENT
+    object_type: str  # EVENT, PROGRAM, DEVICE, SOURCE, OPT
+    object_id: str
+    before: Document | None
+    after: Document | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message owed to a device: its id and body never change once written."""
+
+    id: str
+    device: str
+    type: str
+    body: bytes
+    due: datetime
+    expires: datetime | None
+    event: str | None = None
+    modification: int = 0
+    moment: str = ""
+    instant: datetime | None = None
+    attempts: int = 0
+    turn: int = 0
+    outcome: str | None = None  # delivered, expired, superseded, given_up, withheld
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRow:
+    """A price that holds from `start` until `end`, as it is kept."""
+
+    program: str
+    start: datetime
+    end: datetime
+    value: Decimal
+    payload_type: str
+    unit: str | None
+    currency: str | None
+    since: datetime | None = None  # when the bridge learnt it
+    series: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a VTN gave this VEN."""
+
+    ven_id: str
+    registration_id: str
+    vtn_id: str | None
+    poll: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An opt to be told upstream, for one event and modification."""
+
+    foreign_id: str
+    modification: int
+    opt: OptType
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OptPolicy:
+    """How a source's events are answered: always, never, or by a person before a deadline."""
+
+    rule: Literal["always", "never", "manual"] = "always"
+    deadline: timedelta = timedelta(minutes=10)
+    default: OptType = "optIn"

@@ -1,0 +1,73 @@
+"""Clock to moments: writes each due moment as a change, with the mark that it fired."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+import structlog
+
+from bridge import timeline
+from bridge.clock import Clock
+from bridge.interfaces import SilenceNotes, Timetable
+from bridge.model import OptType
+from bridge.supervise import Job
+
+log = structlog.get_logger()
+
+TICK = timedelta(seconds=10)  # silences are noticed this fast
+TOLERANCE = timedelta(seconds=2)  # how far the clock may step back without holding moments
+PRUNE_EVERY = timedelta(hours=1)
+
+
+class Scheduler:
+    """Fires moments as the clock reaches them, and holds them while the clock is wrong."""
+
+    def __init__(
+        self,
+        timetable: Timetable,
+        silences: SilenceNotes,
+        clock: Clock,
+        leads: Collection[timedelta],
+        limits: Collection[timedelta],
+        opt_defaults: dict[str, OptType],
+    ) -> None:
+        self._timetable, self._silences, self._clock = timetable, silences, clock
+        self._leads, self._limits, self._opt_defaults = set(leads), set(limits), opt_defaults
+        self._newest: datetime | None = None
+        self._pruned: datetime | None = None
+        self.held_since: datetime | None = None
+
+    async def run(self, job: Job) -> None:
+        """Fire what is due, again and again, until cancelled."""
+        bell = self._timetable.bell("scheduler")
+        await self._timetable.recheck(self._clock.now())
+        while True:
+            now = self._clock.now()
+            if await self._clock_is_behind(now):
+                job.succeeded(now)
+                await self._clock.wait(bell, now + TICK)
+                continue
+            await self.pass_once(now)
+            job.succeeded(now)
+            due = await self._timetable.next_due()
+            await self._clock.wait(bell, min(due or now + TICK, now + TICK))
+
+    async def pass_once(self, now: datetime) -> None:
+        """Fire everything that is due at `now`."""
+        while tracks := await self._timetable.due(now):
+            firings = [(track, timeline.fire(track, now, self._leads)) for track in tracks]
+            await self._timetable.fired(firings, now)
+        await self._timetable.expire_opts(now, self._opt_defaults)
+        await self._silences.note_silences(now, self._limits)
+        if self._pruned is None or now - self._pruned > PRUNE_EVERY:
+            self._pruned = now
+            await self._timetable.prune(now)
+
+    async def _clock_is_behind(self, now: datetime) -> bool:
+        """Whether the clock is behind the newest row: no real-time clock, or a step back."""
+        newest = await self._timetable.newest()
+        self._newest = max(filter(None, (newest, self._newest)), default=None)
+        behind = self._newest is not None and now < self._newest - TOLERANCE
+        if behind and self.held_since is None:
+            log.warning("the clock is behind what is stored; moments are held", newest=self._newest)
+        self.held_since = (self.held_since or now) if behind else None
+        return behind

@@ -1,0 +1,277 @@
+"""A utility's OpenADR 2.0b VTN, followed as a VEN that polls.
+
+Messages and registration are openleadr's; the loop, the waiting and the clock are ours.
+An event is answered only after it is kept.
+"""
+
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, HttpUrl, field_validator, model_validator
+
+from bridge import certificates
+from bridge.errors import SettingsError, SourceError, Unregistered
+from bridge.interfaces import Batch, Surroundings
+from bridge.model import Answer, Dispatch, Duration, Frozen, OptPolicy, OptType, Registration
+from bridge.sources.ven import Ven
+from bridge.wire.openadr2 import Listing, read_listing
+from bridge.wire.openleadr import Message
+
+SHORTEST_POLL, LONGEST_POLL = timedelta(seconds=1), timedelta(hours=24)
+MESSAGES_AT_ONCE = 20  # a VTN that never stops talking is let wait for the next poll
+
+
+class Program(Frozen):
+    """What a person settles about a market context."""
+
+    name: str = Field(min_length=1, max_length=128)
+
+
+class OpenADR2(Frozen):
+    """A VTN and how it is followed."""
+
+    kind: Literal["openadr2"]
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    vtn_url: HttpUrl
+    ven_name: str = Field(min_length=1, max_length=128)
+    ven_id: str | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    key_passphrase_file: Path | None = None
+    ca: Path | None = None
+    check_hostname: bool = True
+    proxy: HttpUrl | None = None
+    legacy_ciphers: bool = False
+    vtn_fingerprint: str | None = None
+    sign: bool = False
+    opt: Literal["always", "never", "manual"] = "always"
+    opt_deadline: Duration = timedelta(minutes=10)
+    opt_default: OptType = "optIn"
+    max_open_ended: Duration = timedelta(hours=24)
+    programs: Mapping[str, Program] = {}
+
+    @field_validator("vtn_fingerprint")
+    @classmethod
+    def _a_fingerprint(cls, value: str | None) -> str | None:
+        digits = (value or "").replace(":", "").upper()
+        if value and (len(digits) not in {20, 64} or set(digits) - set("0123456789ABCDEF")):
+            raise ValueError(
+                "write OpenADR's 10 bytes, or the whole SHA-256, as hex: AA:BB:… "
+                "(see `openadr-bridge certs fingerprint`)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _certificates_fit(self) -> Self:
+        given = {k for k in ("cert", "key", "ca") if getattr(self, k)}
+        if self.vtn_url.scheme == "https" and given != {"cert", "key", "ca"}:
+            missing = ", ".join(sorted({"cert", "key", "ca"} - given))
+            raise ValueError(f"an https VTN needs cert, key and ca; missing: {missing}")
+        if self.vtn_url.scheme == "http" and (given or self.sign or self.vtn_fingerprint):
+            raise ValueError("vtn_url is http:// but a certificate is given; write https://")
+        return self
+
+    @property
+    def opt_policy(self) -> OptPolicy:
+        """How its events are answered."""
+        return OptPolicy(self.opt, self.opt_deadline, self.opt_default)
+
+    @property
+    def program_names(self) -> Mapping[str, str]:
+        """Names of programs by market context, as settled by a person."""
+        return {context: program.name for context, program in self.programs.items()}
+
+    def passphrase(self) -> str | None:
+        """Return the key's passphrase from its file."""
+        if self.key_passphrase_file is None:
+            return None
+        try:
+            return self.key_passphrase_file.read_text().strip()
+        except OSError as error:
+            raise SettingsError(f"{self.key_passphrase_file}: cannot be read ({error.strerror})") from error
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return the TLS context of an https VTN."""
+        if not (self.cert and self.key and self.ca):
+            return None
+        return certificates.client_context(
+            self.ca,
+            self.cert,
+            self.key,
+            passphrase=self.passphrase(),
+            check_hostname=self.check_hostname,
+            legacy_ciphers=self.legacy_ciphers,
+        )
+
+    def check_files(self) -> None:
+        """Look at all files; an expired certificate is no mistake in the settings."""
+        for path in (self.cert, self.key, self.ca):
+            if path and not path.is_file():
+                raise SettingsError(f"{path}: is not there")
+        if self.cert and self.key:
+            certificates.check_match(self.cert, self.key, self.passphrase())
+            self.tls()
+
+    def _ven(self, context: ssl.SSLContext | None, known: Registration | None) -> Ven:
+        signing = None
+        if self.sign and self.cert and self.key:
+            signing = (self.cert.read_bytes(), certificates.read_key(self.key, self.passphrase()))
+        return Ven(
+            name=self.ven_name,
+            url=str(self.vtn_url),
+            context=context,
+            signing=signing,
+            fingerprint=self.vtn_fingerprint,
+            proxy=str(self.proxy) if self.proxy else None,
+            ven_id=known.ven_id if known else self.ven_id,
+            registration_id=known.registration_id if known else None,
+        )
+
+    async def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
+        """Yield events as they come; raise SourceError when the VTN fails."""
+        known = await around.memory.registration(self.name)
+        try:
+            if self.cert:
+                certificates.check_validity(self.cert)
+            ven = self._ven(self.tls(), known)
+        except SettingsError as error:  # a certificate may be renewed while we run
+            raise SourceError(str(error)) from error
+        async with ven:
+            following = _Following(self.name, ven, around, known)
+            async with aclosing(following.batches()) as batches:
+                async for batch in batches:
+                    yield batch
+
+
+class _Following:
+    """One connection's conversation with a VTN."""
+
+    def __init__(
+        self, name: str, ven: Ven, around: Surroundings, known: Registration | None
+    ) -> None:
+        self._name, self._ven, self._around, self._known = name, ven, around, known
+        self._bell = around.memory.bell(f"source {name}")
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Register where needed, ask for all events, then poll for ever."""
+        if self._known is None:
+            await self._register()
+        message = await self._first_request()
+        while True:
+            for _ in range(MESSAGES_AT_ONCE):
+                await self._heard()
+                if message.type == "oadrDistributeEvent":
+                    async with aclosing(self._listed(message)) as batches:
+                        async for batch in batches:
+                            yield batch
+                elif message.type == "oadrResponse":
+                    break
+                else:
+                    message = await self._other(message)
+                    continue
+                message = await self._ven.ask_poll()
+            await self._tell_opts()
+            await self._wait_for_poll()
+            message = await self._ven.ask_poll()
+
+    async def _first_request(self) -> Message:
+        """Ask for all events; register again when the VTN does not know us any more."""
+        try:
+            message = await self._ven.ask_events()
+        except Unregistered:
+            await self._register()
+            return await self._ven.ask_events()
+        if message.type == "oadrRequestReregistration":
+            await self._register()
+            return await self._ven.ask_events()
+        return message
+
+    async def _register(self) -> None:
+        """Register, saying which venID and registrationID we had."""
+        try:
+            given = await self._ven.register()
+        except Unregistered:
+            if self._known is None:
+                raise
+            # The VTN has forgotten those ids: register as for the first time.
+            self._ven.forget()
+            given = await self._ven.register()
+        self._known = Registration(
+            given.ven_id, given.registration_id, given.vtn_id,
+            min(max(given.poll, SHORTEST_POLL), LONGEST_POLL),
+        )  # fmt: skip
+        await self._around.memory.save_registration(self._name, self._known)
+
+    async def _other(self, message: Message) -> Message:
+        """Do what else a VTN asks for; return the next message."""
+        if message.type == "oadrRequestReregistration":
+            await self._ven.say_ok("EiRegisterParty")
+            await self._register()
+            return await self._ven.ask_events()
+        if message.type == "oadrCancelPartyRegistration":
+            await self._ven.say_cancelled(message)
+            await self._around.memory.save_registration(self._name, None)
+            raise SourceError("the VTN cancelled the registration; registering again later")
+        await self._ven.decline(message)
+        return await self._ven.ask_poll()
+
+    async def _listed(self, message: Message) -> AsyncGenerator[Batch, None]:
+        """Yield what is listed; and what is confirmed to be no longer listed, as cancelled."""
+        listing = read_listing(message.element, self._ven.ven_id)
+        yield self._batch(listing, complete=False)
+        if await self._missing(listing):
+            again = await self._ven.ask_events()
+            if again.type == "oadrDistributeEvent":
+                yield self._batch(read_listing(again.element, self._ven.ven_id), complete=True)
+
+    async def _missing(self, listing: Listing) -> bool:
+        ids = {d.origin.foreign_id for d in listing.dispatches}
+        return bool(await self._around.memory.missing(self._name, ids, self._now()))
+
+    def _batch(self, listing: Listing, *, complete: bool) -> Batch:
+        accepted = partial(self._answer, listing.request_id, listing.dispatches)
+        return Batch(listing.dispatches, listing.request_id, complete, accepted)
+
+    async def _answer(self, request_id: str, dispatches: tuple[Dispatch, ...]) -> None:
+        """Answer what was listed with the opts as they are kept."""
+        listed = {
+            d.origin.foreign_id: d.origin.modification
+            for d in dispatches
+            if d.origin.response_required and d.origin.status != "completed"
+        }
+        answers = await self._around.memory.answers(self._name, self._now(), listed)
+        await self._tell(request_id, answers)
+
+    async def _tell_opts(self) -> None:
+        """Tell opts that were settled later, or that a restart kept from being told."""
+        by_request: dict[str, list[Answer]] = {}
+        for answer in await self._around.memory.answers(self._name, self._now()):
+            by_request.setdefault(answer.request_id, []).append(answer)
+        for request_id, answers in by_request.items():
+            await self._tell(request_id, answers)
+
+    async def _tell(self, request_id: str, answers: list[Answer]) -> None:
+        if answers:
+            await self._ven.tell_opts(request_id, answers)
+            await self._around.memory.answered(self._name, answers)
+
+    async def _wait_for_poll(self) -> None:
+        """Wait for the next poll, telling opts as they are settled meanwhile."""
+        poll = self._known.poll if self._known else SHORTEST_POLL
+        due = self._now() + poll
+        while self._now() < due:
+            if await self._around.clock.wait(self._bell, due):
+                await self._tell_opts()
+
+    async def _heard(self) -> None:
+        now = self._now()
+        self._around.succeeded(now)
+        await self._around.memory.heard_from(self._name, now)
+
+    def _now(self) -> datetime:
+        return self._around.clock.now()

@@ -1,0 +1,252 @@
+"""One VEN's requests to its VTN, over openleadr's messages and our own transport."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import aiohttp
+from aiohttp import ClientTimeout, DummyCookieJar, TCPConnector
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from openleadr import OpenADRClient
+
+from bridge.certificates import fingerprint_matches
+from bridge.errors import SourceError, Unregistered, WireError
+from bridge.model import Answer, Registration
+from bridge.wire import openleadr
+from bridge.wire.openleadr import Message
+
+LARGEST_ANSWER = 8_000_000  # bytes; about two years of hourly prices
+TIMEOUT = ClientTimeout(total=60, sock_connect=5, sock_read=20)
+# OpenADR 2.0b, table of response codes: what says that we are not, or not any more, known.
+NOT_KNOWN = {452, 463}
+OK = 200
+
+
+class _Pin(aiohttp.Fingerprint):
+    """Looks at the VTN's certificate after the handshake, before a request is written.
+
+    Keeps it, to compare signatures with; refuses it where it has not the fingerprint
+    that is `wanted`: OpenADR's 10 bytes, or the whole SHA-256.
+    """
+
+    def __init__(self, wanted: str | None) -> None:
+        super().__init__(b"\0" * 32)
+        self._wanted = wanted
+        self.peer: bytes | None = None
+
+    def check(self, transport: asyncio.Transport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None:
+            return
+        self.peer = tls.getpeercert(binary_form=True)
+        if self._wanted and not (self.peer and fingerprint_matches(self._wanted, self.peer)):
+            raise aiohttp.ServerFingerprintMismatch(b"", b"", "", 0)
+
+
+class Ven(OpenADRClient):
+    """openleadr's client for its registration and messages, with none of its own running."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        url: str,
+        context: ssl.SSLContext | None,
+        signing: tuple[bytes, PrivateKeyTypes] | None = None,
+        fingerprint: str | None = None,
+        proxy: str | None = None,
+        ven_id: str | None = None,
+        registration_id: str | None = None,
+    ) -> None:
+        openleadr.harden()
+        super().__init__(name, url, ven_id=ven_id, show_fingerprint=False)
+        self._create_message: Callable[..., str] = openleadr.message_writer(*(signing or ()))
+        self.registration_id = registration_id
+        self._signs = signing is not None
+        self._context, self._proxy = context, proxy
+        self._pin = _Pin(fingerprint)
+        self._session: aiohttp.ClientSession | None = None
+        self._refusal: dict[str, Any] = {}
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=TCPConnector(ssl=self._context or True, limit=1, keepalive_timeout=30),
+            timeout=TIMEOUT,
+            headers={"content-type": "application/xml"},
+            cookie_jar=DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session:
+            await self._session.close()
+
+    # --- what is asked and said -----------------------------------------------------------
+
+    async def register(self) -> Registration:
+        """Query, create (or renew) the registration, and register our (no) reports."""
+        try:
+            await self.query_registration()
+            given: Any = await self.create_party_registration(
+                xml_signature=self._signs, registration_id=self.registration_id
+            )
+            if given is None or not (self.registration_id and self.ven_id):
+                raise Unregistered(
+                    "the VTN refused the registration"
+                    f" ({self._refusal.get('response_code')} {self._refusal.get('response_description')});"
+                    " does it know this ven_name and the certificate's fingerprint?"
+                )
+            payload = given[1]
+            await self.register_reports([])
+        except (KeyError, TypeError, AttributeError) as error:  # openleadr reads on regardless
+            raise SourceError(f"the VTN's answer to the registration makes no sense ({error!r})") from error
+        poll = payload.get("requested_oadr_poll_freq") or timedelta(seconds=10)
+        return Registration(self.ven_id, self.registration_id, payload.get("vtn_id"), poll)
+
+    def forget(self) -> None:
+        """Forget the ids that the VTN has forgotten."""
+        self.ven_id = self.registration_id = None
+
+    async def ask_events(self) -> Message:
+        """Ask for all events, without a limit."""
+        return await self._ask("EiEvent", "oadrRequestEvent", request_id=_request_id())
+
+    async def ask_poll(self) -> Message:
+        """Ask for the next message."""
+        return await self._ask("OadrPoll", "oadrPoll")
+
+    async def tell_opts(self, request_id: str, answers: Sequence[Answer]) -> None:
+        """Tell the VTN our opts."""
+        await self._ask(
+            "EiEvent",
+            "oadrCreatedEvent",
+            response=_ok(request_id),
+            event_responses=[
+                {
+                    **_ok(request_id),
+                    "event_id": answer.foreign_id,
+                    "modification_number": answer.modification,
+                    "opt_type": answer.opt,
+                }
+                for answer in answers
+            ],
+        )
+
+    async def say_ok(self, service: str) -> None:
+        """Acknowledge a message that needs no more."""
+        with suppress(WireError):
+            await self._ask(service, "oadrResponse", response=_ok(""))
+
+    async def say_cancelled(self, message: Message) -> None:
+        """Confirm that the VTN ended the registration."""
+        request_id = str(message.payload.get("request_id") or "")
+        await self._ask(
+            "EiRegisterParty",
+            "oadrCanceledPartyRegistration",
+            response=_ok(request_id),
+            registration_id=self.registration_id,
+        )
+        self.forget()
+
+    async def decline(self, message: Message) -> None:
+        """Answer what this VEN does not offer: reports, in either direction."""
+        request_id = str(message.payload.get("request_id") or "")
+        if message.type == "oadrRegisterReport":
+            await self._ask("EiReport", "oadrRegisteredReport", response=_ok(request_id), report_requests=[])
+        elif message.type in {"oadrCreateReport", "oadrCancelReport", "oadrUpdateReport"}:
+            no = {
+                "response_code": 452,
+                "response_description": "this VEN offers no reports",
+                "request_id": request_id,
+            }
+            await self._ask("EiReport", "oadrResponse", response=no)
+        else:
+            raise SourceError(f"the VTN sent an {message.type} where none belongs")
+
+    # --- transport ------------------------------------------------------------------------
+
+    async def _ask(self, service: str, kind: str, **payload: Any) -> Message:
+        text = self._create_message(kind, ven_id=self.ven_id, **payload)
+        message = await self._exchange(service, text)
+        response = message.payload.get("response") or {}
+        code = int(response.get("response_code") or OK)
+        if code in NOT_KNOWN and kind in {"oadrPoll", "oadrRequestEvent"}:
+            raise Unregistered(f"the VTN answered {code}: {response.get('response_description')}")
+        return message
+
+    async def _perform_request(self, service: str, message: str) -> tuple[str, dict[str, Any]]:
+        """Carry openleadr's own requests (registration) over our transport."""
+        answer = await self._exchange(service, message)
+        self._refusal = answer.payload.get("response") or {}
+        return answer.type, answer.payload
+
+    async def _exchange(self, service: str, text: str) -> Message:
+        if self._session is None:
+            raise SourceError("the connection to the VTN is closed")
+        try:
+            async with self._session.post(
+                f"{self.vtn_url}/{service}", data=text.encode(), ssl=self._pin, proxy=self._proxy,
+                allow_redirects=False,
+            ) as reply:  # fmt: skip
+                content = await _limited(reply)
+                if reply.status != OK:
+                    raise SourceError(f"the VTN answered HTTP {reply.status} {reply.reason or ''}".strip())
+        except TimeoutError as error:
+            raise SourceError("the VTN did not answer in time") from error
+        except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
+            raise SourceError(_explain(error)) from error
+        if not content:
+            raise SourceError("the VTN answered nothing (HTTP 200 with an empty body)")
+        signed_by = self._is_peer if self._signs else None
+        try:
+            return await asyncio.to_thread(openleadr.read_message, content, signed_by)
+        except WireError as error:
+            raise SourceError(str(error)) from error
+
+    def _is_peer(self, pem: str) -> bool:
+        """Whether a signer is the very VTN that the connection was made to."""
+        return ssl.PEM_cert_to_DER_cert(pem) == self._pin.peer
+
+
+async def _limited(reply: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for chunk in reply.content.iter_chunked(65536):
+        content += chunk
+        if len(content) > LARGEST_ANSWER:
+            raise SourceError(f"the VTN's answer is larger than {LARGEST_ANSWER // 1_000_000} MB")
+    return bytes(content)
+
+
+def _explain(error: Exception) -> str:
+    """Say what a failed connection means to a person."""
+    text = str(error)
+    if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        return (
+            "the VTN's certificate has another fingerprint than vtn_fingerprint says; "
+            "if it was renewed, ask the utility for the new one"
+        )
+    if "HANDSHAKE_FAILURE" in text or "NO_SHARED_CIPHER" in text or "NO_CIPHERS" in text:
+        return f"no TLS cipher in common; set legacy_ciphers = true if the VTN knows no newer ({text})"
+    if "certificate has expired" in text:
+        return f"a certificate in the VTN's chain has expired ({text})"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return f"the VTN's certificate is not good: check `ca` and the host's name ({text})"
+    return f"{type(error).__name__}: {text}"
+
+
+def _ok(request_id: str) -> dict[str, Any]:
+    return {"response_code": OK, "response_description": "OK", "request_id": request_id}
+
+
+def _request_id() -> str:
+    return str(uuid4())

@@ -1,0 +1,59 @@
+"""What is kept, in one SQLite file, by noun."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.store.access import Access
+from bridge.store.deliveries import Deliveries
+from bridge.store.devices import Devices
+from bridge.store.events import Events
+from bridge.store.files import locked, prepare
+from bridge.store.moments import Moments
+from bridge.store.overview import Overview
+from bridge.store.prices import Prices
+from bridge.store.sources import Sources
+from bridge.store.sqlite import Sqlite
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """All that is kept, each noun with what can be asked of it."""
+
+    id: str
+    path: Path
+    access: Access
+    deliveries: Deliveries
+    devices: Devices
+    events: Events
+    moments: Moments
+    overview: Overview
+    prices: Prices
+    sources: Sources
+
+
+@asynccontextmanager
+async def open_store(path: Path) -> AsyncIterator[Store]:
+    """Open the file for this bridge alone, bring it up to date, and close it afterwards."""
+    with locked(path):
+        store_id = await asyncio.to_thread(prepare, path)
+        file = Sqlite(path)
+        sources, devices, events = Sources(file), Devices(file), Events(file)
+        deliveries = Deliveries(file, sources)
+        try:
+            yield Store(
+                id=store_id,
+                path=path,
+                access=Access(file),
+                deliveries=deliveries,
+                devices=devices,
+                events=events,
+                moments=Moments(file),
+                overview=Overview(sources, devices, events, deliveries),
+                prices=Prices(file),
+                sources=sources,
+            )
+        finally:
+            await file.close()

@@ -1,0 +1,378 @@
+"""Events: kept with their prices, their moments and a change row, in one transaction."""
+
+import hashlib
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid5
+
+import structlog
+from sqlite_utils import Database
+
+from bridge.interfaces import Batch, Source
+from bridge.model import (
+    Dispatch,
+    Document,
+    Event,
+    OptPolicy,
+    OptType,
+    from_json,
+    from_millis,
+    is_price,
+    millis,
+    to_json,
+)
+from bridge.store import changes, prices
+from bridge.store.sqlite import Sqlite, one, rows
+from bridge.wire import openadr3
+
+log = structlog.get_logger()
+
+EVENT_IDS = UUID("5b1f4d6e-0a4c-4d0e-9d0c-7a2f0f3f6f20")
+# An event that ends within this time is left to end by itself: the VTN may have dropped it
+# as completed by a clock that is a little ahead of ours.
+END_GRACE = timedelta(seconds=10)
+
+_EVENT = """
+SELECT e.*, p.name AS program_name, o.source, o.foreign_id, o.opt
+FROM events e JOIN origins o ON o.id = e.origin JOIN programs p ON p.id = e.program
+"""
+
+
+def to_event(row: Document) -> Event:
+    """Return a row of `_EVENT` with all that is derived from its document."""
+    document = from_json(row["document"])
+    start, end = from_millis(row["active_from"]), from_millis(row["active_to"])
+    longest = timedelta(milliseconds=row["longest"])
+    found = openadr3.intervals(document, longest)
+    return Event(
+        id=row["id"],
+        program=row["program_name"],
+        source=row["source"],
+        name=row["foreign_id"],
+        modification=row["modification"],
+        priority=document.get("priority"),
+        test=bool(row["test"]),
+        start=start,
+        end=end,
+        open_ended=openadr3.open_ended(document),
+        randomize=openadr3.randomization(document),
+        issued=row["issued"],
+        opt=row["opt"],
+        cancelled=row["cancelled_at"] is not None,
+        audiences=tuple(frozenset(a) for a in json.loads(row["audiences"])),
+        intervals=tuple(
+            replace(i, end=min(i.end, end)) for i in sorted(found, key=lambda i: i.start) if i.start < end
+        ),
+        units=openadr3.units(document),
+        document=row["document"],
+    )
+
+
+def event_rows(db: Any, where: str, values: Collection[Any] = ()) -> list[Event]:
+    """Return events for a condition on `e` (events), `o` (origins) or `p` (programs)."""
+    return [to_event(row) for row in rows(db, f"{_EVENT} WHERE {where}", values)]
+
+
+def snapshot(event: Event) -> Document:
+    """Return what the change log keeps of an event: whom it concerned, and whether."""
+    return {
+        "program": event.program,
+        "audiences": [sorted(a) for a in event.audiences],
+        "test": event.test,
+        "in_force": event.in_force,
+        "modification": event.modification,
+    }
+
+
+class Events:
+    """Keeps what sources say."""
+
+    def __init__(self, file: Sqlite) -> None:
+        self._file = file
+
+    async def save(self, source: Source, batch: Batch, at: datetime) -> None:
+        """Keep events with their prices and change rows, in one transaction."""
+
+        def work(db: Database) -> None:
+            for dispatch in batch.dispatches:
+                _Saving(db, source, at).dispatch(dispatch, batch.request_id)
+            if batch.complete:
+                listed = {d.origin.foreign_id for d in batch.dispatches}
+                for foreign_id in missing(db, source.name, listed, at):
+                    _Saving(db, source, at).cancel(foreign_id)
+
+        await self._file.write(work)
+
+    async def set_opt(self, event_id: str, opt: OptType, at: datetime) -> Event | None:
+        """Answer an event; return it, or None when there is none of this id."""
+        return await self._file.write(lambda db: set_opt(db, event_id, opt, at))
+
+    async def list(self, after: str | None, limit: int, *, live: datetime | None = None) -> list[Document]:
+        """Return events with their origin, the latest start first."""
+
+        def read(db: Any) -> list[Document]:
+            stamp, last = (after or f"{2**62}:").split(":", 1)
+            return rows(
+                db,
+                "SELECT e.id, e.document, e.modification, e.cancelled_at, e.test, e.active_from,"
+                " e.active_to, e.audiences, p.name AS program, o.source, o.foreign_id, o.opt, o.opt_due,"
+                " o.opt_told FROM events e JOIN origins o ON o.id = e.origin"
+                " JOIN programs p ON p.id = e.program"
+                " WHERE (e.active_from, e.id) < (?, ?) AND e.active_to > ?"
+                " ORDER BY e.active_from DESC, e.id DESC LIMIT ?",
+                (int(stamp), last, millis(live) if live else 0, limit),
+            )
+
+        return await self._file.read(read)
+
+
+def missing(db: Any, source: str, listed: Collection[str], at: datetime) -> list[str]:
+    """Return foreign ids of events that are kept, not over, not cancelled and not listed."""
+    found = rows(
+        db,
+        "SELECT foreign_id FROM origins WHERE source = ? AND active_to > ? AND cancelled_at IS NULL",
+        (source, millis(at + END_GRACE)),
+    )
+    return [row["foreign_id"] for row in found if row["foreign_id"] not in listed]
+
+
+def set_opt(db: Database, event_id: str, opt: OptType, at: datetime) -> Event | None:
+    """Set the opt of an event and its siblings, and tell whoever follows."""
+    named = one(db, "SELECT origin FROM events WHERE id = ?", (event_id,))
+    if not named:
+        return None
+    siblings = event_rows(db, "e.origin = ?", (named["origin"],))
+    db.conn.execute(
+        "UPDATE origins SET opt = ?, opt_due = NULL WHERE id = ?", (opt, named["origin"])
+    )
+    for event in siblings:
+        changed = replace(event, opt=opt)
+        changes.append(db, at, "UPDATE", "EVENT", event.id, before=snapshot(event), after=snapshot(changed))
+        arm(db, changed, at)
+    return next(replace(e, opt=opt) for e in siblings if e.id == event_id)
+
+
+def arm(db: Database, event: Event, at: datetime) -> None:
+    """Set an event's track so that its moments fire; take it away when it is not in force.
+
+    Where starts are drawn, each device has a track of its own, made when it is told.
+    """
+    stamp = millis(at)
+    if not event.in_force or event.end <= at:
+        db.conn.execute("DELETE FROM tracks WHERE event = ?", (event.id,))
+        return
+    other = "device <> ''" if not event.randomize else "device = ''"
+    db.conn.execute(f"DELETE FROM tracks WHERE event = ? AND {other}", (event.id,))  # noqa: S608 -- one of two constants
+    db.conn.execute(
+        "UPDATE tracks SET modification = ?, fresh = 1, fired_to = ?, next_at = ?,"
+        " started = started AND (? + shift <= ?) WHERE event = ?",
+        (event.modification, stamp, stamp, millis(event.start), stamp, event.id),
+    )
+    if not event.randomize:
+        db.conn.execute(
+            "INSERT OR IGNORE INTO tracks"
+            " (event, device, modification, shift, started, fresh, fired_to, next_at)"
+            " VALUES (?, '', ?, 0, 0, 1, ?, ?)",
+            (event.id, event.modification, stamp, stamp),
+        )
+
+
+class _Saving:
+    """One dispatch being saved, inside a transaction."""
+
+    def __init__(self, db: Database, source: Source, at: datetime) -> None:
+        self.db, self.source, self.at = db, source, at
+
+    def dispatch(self, dispatch: Dispatch, request_id: str) -> None:
+        origin = dispatch.origin
+        had = self._origin_row(origin.foreign_id)
+        said = meaning(dispatch)
+        if had and origin.modification < had["modification"]:
+            log.warning(
+                "older modification ignored", source=self.source.name, event=origin.foreign_id,
+                kept=had["modification"], sent=origin.modification,
+            )  # fmt: skip
+        if had and (
+            origin.modification < had["modification"]
+            or (origin.modification == had["modification"] and said == had["meaning"])
+        ):
+            self.db.conn.execute(
+                "UPDATE origins SET request_id = ? WHERE id = ?", (request_id, had["id"])
+            )
+            return
+        self._save_events(self._save_origin(dispatch, request_id, said, had), dispatch)
+
+    def cancel(self, foreign_id: str) -> None:
+        """Cancel an event that its utility has dropped."""
+        had = self._origin_row(foreign_id)
+        if had:
+            log.info("implied cancellation", source=self.source.name, event=foreign_id)
+            self._set(had["id"], "cancelled_at = ?, meaning = ''", millis(self.at))
+            for event in event_rows(self.db, "e.origin = ?", (had["id"],)):
+                self._cancel_event(event)
+
+    def _origin_row(self, foreign_id: str) -> Document | None:
+        return one(
+            self.db,
+            "SELECT * FROM origins WHERE source = ? AND foreign_id = ?",
+            (self.source.name, foreign_id),
+        )
+
+    def _set(self, origin: int, columns: str, *values: Any) -> None:
+        self.db.conn.execute(f"UPDATE origins SET {columns} WHERE id = ?", (*values, origin))  # noqa: S608 -- constants
+
+    def _save_origin(
+        self, dispatch: Dispatch, request_id: str, said: str, had: Document | None
+    ) -> int:
+        origin = dispatch.origin
+        end = origin.active_to or origin.active_from + self.source.max_open_ended
+        over = origin.cancelled or (origin.status == "completed" and end > self.at + timedelta(minutes=1))
+        if had:
+            opt, due = had["opt"], had["opt_due"]
+        else:
+            opt, due = self._first_opt(self.source.opt_policy, asked=origin.response_required and not over)
+        columns = {
+            "modification": origin.modification,
+            "cancelled_at": millis(self.at) if over else None,
+            "active_to": millis(end),
+            "meaning": said,
+            "response_required": int(origin.response_required),
+            "request_id": request_id,
+            "opt": opt,
+            "opt_due": None if over else due,
+            "message": origin.message,
+        }
+        if had:
+            self._set(had["id"], ", ".join(f"{c} = ?" for c in columns), *columns.values())
+            return int(had["id"])
+        columns |= {"source": self.source.name, "foreign_id": origin.foreign_id}
+        marks = ", ".join("?" * len(columns))
+        insert = f"INSERT INTO origins ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 -- constants
+        return self.db.conn.execute(insert, list(columns.values())).lastrowid or 0
+
+    def _first_opt(self, policy: OptPolicy, *, asked: bool) -> tuple[OptType | None, int | None]:
+        if policy.rule == "never":
+            return "optOut", None
+        if policy.rule == "manual" and asked:
+            return None, millis(self.at + policy.deadline)
+        return "optIn", None
+
+    def _save_events(self, origin: int, dispatch: Dispatch) -> None:
+        kept = {e.id: e for e in event_rows(self.db, "e.origin = ?", (origin,))}
+        program = self._program(dispatch.origin.context)
+        seen: set[str] = set()
+        for part, document in enumerate(dispatch.documents):
+            name = f"{self.source.name}\n{dispatch.origin.foreign_id}\n{part}"
+            event_id = str(uuid5(EVENT_IDS, name))
+            self._save_event(event_id, origin, program, part, dispatch, document, kept.get(event_id))
+            seen.add(event_id)
+        for event in kept.values():
+            if event.id not in seen and not event.cancelled:
+                self._cancel_event(event)
+
+    def _save_event(  # noqa: PLR0913, PLR0917 -- the columns of one row
+        self,
+        event_id: str,
+        origin: int,
+        program: str,
+        part: int,
+        dispatch: Dispatch,
+        document: Document,
+        had: Event | None,
+    ) -> None:
+        about = one(self.db, "SELECT cancelled_at, active_to FROM origins WHERE id = ?", (origin,))
+        cancelled_at = about["cancelled_at"] if about else None
+        document = {"id": event_id, "programID": program, **document}
+        columns = {
+            "origin": origin, "part": part, "program": program,
+            "modification": dispatch.origin.modification,
+            "cancelled_at": cancelled_at,
+            "test": int(dispatch.origin.test),
+            "active_from": millis(dispatch.origin.active_from),
+            "active_to": about["active_to"] if about else 0,
+            "longest": self.source.max_open_ended // timedelta(milliseconds=1),
+            "audiences": to_json([sorted(a) for a in dispatch.audiences[part]]),
+            "issued": 0, "document": to_json(document),
+        }  # fmt: skip
+        update = ", ".join(f"{c} = excluded.{c}" for c in columns)
+        self.db.conn.execute(
+            f"INSERT INTO events (id, {', '.join(columns)}) VALUES (?{', ?' * len(columns)})"  # noqa: S608 -- constants
+            f" ON CONFLICT (id) DO UPDATE SET {update}",
+            (event_id, *columns.values()),
+        )
+        (event,) = event_rows(self.db, "e.id = ?", (event_id,))
+        seq = changes.append(
+            self.db, self.at, "UPDATE" if had else "CREATE", "EVENT", event_id,
+            before=snapshot(had) if had else None, after=snapshot(event),
+        )  # fmt: skip
+        self.db.conn.execute("UPDATE events SET issued = ? WHERE id = ?", (seq, event_id))
+        arm(self.db, event, self.at)
+        self._paint(program, event, had)
+
+    def _cancel_event(self, event: Event) -> None:
+        gone = replace(event, cancelled=True)
+        changes.append(
+            self.db, self.at, "UPDATE", "EVENT", event.id, before=snapshot(event), after=snapshot(gone)
+        )
+        self.db.conn.execute(
+            "UPDATE events SET cancelled_at = ? WHERE id = ?", (millis(self.at), event.id)
+        )
+        arm(self.db, gone, self.at)
+        row = one(self.db, "SELECT program FROM events WHERE id = ?", (event.id,))
+        self._paint(row["program"] if row else "", event, None)
+
+    def _paint(self, program: str, event: Event, had: Event | None) -> None:
+        both = [e for e in (event, had) if e and any(map(is_price, e.units))]
+        if both:
+            lo, hi = min(e.start for e in both), max(e.end for e in both)
+            prices.paint(self.db, program, millis(lo), millis(hi), self.at)
+
+    def _program(self, context: str) -> str:
+        """Return the id of a market context's program; make it where it is new."""
+        wanted = self.source.program_names.get(context) or context_name(context)
+        key = (self.source.name, context)
+        had = one(self.db, "SELECT id, name FROM programs WHERE source = ? AND context = ?", key)
+        if had and (had["name"] == wanted or context not in self.source.program_names):
+            return str(had["id"])
+        program = str(had["id"]) if had else str(uuid5(EVENT_IDS, "\n".join(key)))
+        name = self._free_name(wanted, program)
+        self.db.conn.execute(
+            "INSERT INTO programs (id, name, source, context, created) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+            (program, name, *key, millis(self.at)),
+        )
+        operation = "UPDATE" if had else "CREATE"
+        changes.append(self.db, self.at, operation, "PROGRAM", program, after={"program": name})
+        return program
+
+    def _free_name(self, wanted: str, program: str) -> str:
+        names = [wanted, f"{wanted}-{self.source.name}"]
+        names += [f"{wanted}-{self.source.name}-{n}" for n in range(2, 1000)]
+        sql = "SELECT 1 FROM programs WHERE name = ? AND id <> ?"
+        return next(n for n in names if not one(self.db, sql, (n, program)))
+
+
+def context_name(context: str) -> str:
+    """Return a market context's last path segment, or what else of it can be a name."""
+    parts = urlsplit(context)
+    return (parts.path.rstrip("/").rpartition("/")[2] or parts.netloc or context or "program")[:100]
+
+
+def meaning(dispatch: Dispatch) -> str:
+    """Return a digest of what a dispatch says, whenever and however often it is said.
+
+    A VTN moves the status from far to active and renews the creation time by itself.
+    """
+    origin = asdict(dispatch.origin)
+    for passing in ("status", "created", "modified", "message"):
+        del origin[passing]
+    documents: Sequence[Document] = [
+        {k: v for k, v in d.items() if k not in {"createdDateTime", "modificationDateTime"}}
+        for d in dispatch.documents
+    ]
+    text = json.dumps([origin, documents, dispatch.origin.cancelled], default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

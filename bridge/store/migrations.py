@@ -1,0 +1,174 @@
+"""Every shape the store has had, oldest first.
+
+Times are whole milliseconds since 1970. A price is `value` × 10^`exponent`; `value` is a
+number wherever it fits into 63 bits, else its digits as text, so that none is ever rounded.
+"""
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("bridge")
+
+
+@migrations()
+def the_first_shape(db: Database) -> None:
+    """Events, prices, devices, deliveries, and the change log between them."""
+    db.executescript(FIRST)
+
+
+FIRST = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE changes (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    operation TEXT NOT NULL,
+    object_type TEXT NOT NULL,
+    object_id TEXT NOT NULL,
+    before TEXT,
+    after TEXT
+) STRICT;
+CREATE TABLE cursors (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sources (
+    name TEXT PRIMARY KEY,
+    created INTEGER NOT NULL,
+    registration TEXT,
+    heard INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE silences (
+    source TEXT NOT NULL,
+    stale_after INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (source, stale_after)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE programs (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    source TEXT NOT NULL,
+    context TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    UNIQUE (source, context)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE origins (
+    id INTEGER PRIMARY KEY,
+    source TEXT NOT NULL,
+    foreign_id TEXT NOT NULL,
+    modification INTEGER NOT NULL,
+    cancelled_at INTEGER,
+    active_to INTEGER NOT NULL,
+    meaning TEXT NOT NULL,
+    response_required INTEGER NOT NULL,
+    request_id TEXT NOT NULL,
+    opt TEXT,
+    opt_due INTEGER,
+    opt_told TEXT,
+    message TEXT NOT NULL,
+    UNIQUE (source, foreign_id)
+) STRICT;
+CREATE INDEX origins_by_end ON origins (source, active_to);
+CREATE INDEX origins_undecided ON origins (opt_due) WHERE opt_due IS NOT NULL;
+
+CREATE TABLE events (
+    id TEXT PRIMARY KEY,
+    origin INTEGER NOT NULL REFERENCES origins (id),
+    part INTEGER NOT NULL,
+    program TEXT NOT NULL REFERENCES programs (id),
+    modification INTEGER NOT NULL,
+    cancelled_at INTEGER,
+    test INTEGER NOT NULL,
+    active_from INTEGER NOT NULL,
+    active_to INTEGER NOT NULL,
+    longest INTEGER NOT NULL,
+    audiences TEXT NOT NULL,
+    issued INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    UNIQUE (origin, part)
+) STRICT;
+CREATE INDEX events_by_end ON events (active_to);
+CREATE INDEX events_by_program ON events (program, active_to);
+
+CREATE TABLE tracks (
+    event TEXT NOT NULL,
+    device TEXT NOT NULL,
+    modification INTEGER NOT NULL,
+    shift INTEGER NOT NULL,
+    started INTEGER NOT NULL,
+    fresh INTEGER NOT NULL,
+    fired_to INTEGER NOT NULL,
+    next_at INTEGER,
+    PRIMARY KEY (event, device)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tracks_due ON tracks (next_at) WHERE next_at IS NOT NULL;
+
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY,
+    program TEXT NOT NULL REFERENCES programs (id),
+    payload_type TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    UNIQUE (program, payload_type, unit, currency)
+) STRICT;
+CREATE TABLE prices (
+    series INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    value ANY NOT NULL,
+    exponent INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (series, start)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE price_revisions (
+    series INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    replaced INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    value ANY NOT NULL,
+    exponent INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (series, start, replaced, since)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE devices (
+    name TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    told TEXT,
+    told_at INTEGER,
+    disabled TEXT,
+    last_success INTEGER,
+    last_problem TEXT
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deliveries (
+    turn INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    device TEXT NOT NULL,
+    type TEXT NOT NULL,
+    event TEXT,
+    modification INTEGER NOT NULL,
+    moment TEXT NOT NULL,
+    instant INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    created INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    expires INTEGER,
+    attempts INTEGER NOT NULL,
+    outcome TEXT,
+    settled INTEGER,
+    problem TEXT,
+    UNIQUE (device, event, modification, moment, instant)
+) STRICT;
+CREATE INDEX deliveries_owed ON deliveries (turn) WHERE outcome IS NULL;
+CREATE INDEX deliveries_settled ON deliveries (settled) WHERE settled IS NOT NULL;
+
+CREATE TABLE tokens (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    scope TEXT NOT NULL,
+    hash BLOB NOT NULL UNIQUE,
+    created INTEGER NOT NULL,
+    revoked INTEGER
+) STRICT;
+"""

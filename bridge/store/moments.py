@@ -1,0 +1,164 @@
+"""Which moments are due, and the marks that they fired."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlite_utils import Database
+
+from bridge.model import Firing, Moment, OptType, Track, from_millis, millis
+from bridge.store import changes, events
+from bridge.store.sqlite import Sqlite, one, rows
+
+AT_ONCE = 5_000  # tracks looked at in one go
+KEEP_CHANGES = timedelta(days=7)
+KEEP_DELIVERIES = timedelta(days=30)
+KEEP_STATES = timedelta(days=2)  # a state is replaced by the next one
+PRUNED_AT_ONCE = 20_000
+
+
+class Moments:
+    """Knows which moments are due."""
+
+    def __init__(self, file: Sqlite) -> None:
+        self._file = file
+
+    async def newest(self) -> datetime | None:
+        """Return the time of the newest change."""
+        row = await self._file.read(
+            lambda db: one(
+                db, "SELECT max(at) AS at FROM (SELECT at FROM changes ORDER BY seq DESC LIMIT 1000)"
+            )
+        )
+        return from_millis(row["at"]) if row and row["at"] is not None else None
+
+    async def recheck(self, now: datetime) -> None:
+        """Look at every track once more: the devices' lead times may be others now."""
+        await self._file.write(
+            lambda db: db.conn.execute(
+                "UPDATE tracks SET next_at = min(next_at, ?) WHERE next_at IS NOT NULL", (millis(now),)
+            )
+        )
+
+    async def due(self, now: datetime) -> list[Track]:
+        """Return tracks with a moment due, the earliest first."""
+
+        def read(db: Any) -> list[Track]:
+            tracks = rows(
+                db,
+                "SELECT * FROM tracks WHERE next_at <= ? ORDER BY next_at LIMIT ?",
+                (millis(now), AT_ONCE),
+            )
+            names = {t["event"] for t in tracks}
+            marks = ", ".join("?" * len(names))
+            kept = {e.id: e for e in events.event_rows(db, f"e.id IN ({marks})", tuple(names))}
+            return [
+                Track(
+                    kept[t["event"]],
+                    t["device"],
+                    timedelta(milliseconds=t["shift"]),
+                    bool(t["started"]),
+                    from_millis(t["fired_to"]),
+                    bool(t["fresh"]),
+                )
+                for t in tracks
+            ]
+
+        return await self._file.read(read)
+
+    async def next_due(self) -> datetime | None:
+        """Return when the next moment or opt deadline is due."""
+        row = await self._file.read(
+            lambda db: one(
+                db,
+                "SELECT min(at) AS at FROM (SELECT min(next_at) AS at FROM tracks"
+                " WHERE next_at IS NOT NULL UNION ALL SELECT min(opt_due) FROM origins"
+                " WHERE opt_due IS NOT NULL)",
+            )
+        )
+        return from_millis(row["at"]) if row and row["at"] is not None else None
+
+    async def fired(self, firings: Sequence[tuple[Track, Firing]], now: datetime) -> None:
+        """Write moments as changes, in order of time, together with the marks that they fired.
+
+        A track whose event was changed since it was read is passed over: it comes again.
+        """
+
+        def work(db: Database) -> None:
+            fired = [(t, moment) for t, firing in firings if _mark(db, t, firing, now) for moment in firing.due]
+            for track, moment in sorted(fired, key=lambda pair: pair[1].at):
+                _append(db, track, moment, now)
+
+        await self._file.write(work)
+
+    async def expire_opts(self, now: datetime, defaults: dict[str, OptType]) -> None:
+        """Answer by default (source → opt) what nobody answered before its deadline."""
+
+        def work(db: Database) -> None:
+            undecided = rows(
+                db,
+                "SELECT o.source, min(e.id) AS event FROM origins o JOIN events e ON e.origin = o.id"
+                " WHERE o.opt_due <= ? GROUP BY o.id",
+                (millis(now),),
+            )
+            for row in undecided:
+                events.set_opt(db, row["event"], defaults.get(row["source"], "optIn"), now)
+
+        overdue = await self._file.read(
+            lambda db: one(db, "SELECT 1 FROM origins WHERE opt_due <= ?", (millis(now),))
+        )
+        if overdue:
+            await self._file.write(work)
+
+    async def prune(self, now: datetime) -> None:
+        """Drop what nobody needs any more, a bounded number of rows at a time."""
+        past = {k: millis(now - k) for k in (KEEP_CHANGES, KEEP_DELIVERIES, KEEP_STATES)}
+
+        def work(db: Database) -> None:
+            db.conn.execute(
+                "DELETE FROM changes WHERE seq IN (SELECT seq FROM changes"
+                " WHERE seq <= (SELECT min(seq) FROM cursors) AND at < ? ORDER BY seq LIMIT ?)",
+                (past[KEEP_CHANGES], PRUNED_AT_ONCE),
+            )
+            db.conn.execute(
+                "DELETE FROM deliveries WHERE turn IN (SELECT turn FROM deliveries"
+                " WHERE settled < ? AND (settled < ? OR type = 'state.changed') LIMIT ?)",
+                (past[KEEP_STATES], past[KEEP_DELIVERIES], PRUNED_AT_ONCE),
+            )
+            db.conn.execute(
+                "DELETE FROM tracks WHERE next_at IS NULL AND fired_to < ?", (past[KEEP_STATES],)
+            )
+
+        await self._file.write(work, durable=False, tell=False)
+
+    def bell(self, name: str) -> asyncio.Event:
+        """Return an event of one's own that is set after each change."""
+        return self._file.bell(name)
+
+
+def _mark(db: Database, track: Track, firing: Firing, now: datetime) -> bool:
+    mark = db.conn.execute(
+        "UPDATE tracks SET started = ?, fresh = 0, fired_to = ?, next_at = ?"
+        " WHERE event = ? AND device = ? AND modification = ? AND fired_to = ? AND fresh = ?",
+        (
+            int(firing.started), millis(now), millis(firing.next_at) if firing.next_at else None,
+            track.event.id, track.device, track.event.modification,
+            millis(track.fired_to), int(track.fresh),
+        ),
+    )  # fmt: skip
+    return bool(mark.rowcount)
+
+
+def _append(db: Database, track: Track, moment: Moment, now: datetime) -> None:
+    changes.append(
+        db, now, "MOMENT", "EVENT", track.event.id,
+        after={
+            "moment": moment.kind,
+            "instant": millis(moment.at),
+            "interval": moment.interval,
+            "lead": moment.lead // timedelta(milliseconds=1),
+            "device": track.device,
+            "modification": track.event.modification,
+        },
+    )  # fmt: skip

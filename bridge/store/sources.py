@@ -1,0 +1,180 @@
+"""What is kept of each source: its registration, its opts, and when it was last heard of."""
+
+import asyncio
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlite_utils import Database
+
+from bridge.model import Answer, Document, Registration, from_millis, millis
+from bridge.store import changes, events
+from bridge.store.sqlite import Sqlite, one, rows, write_many
+
+# Being heard of is kept in memory and written this seldom: flash memory wears out.
+HEARD_EVERY = timedelta(minutes=1)
+
+
+class Sources:
+    """What sources keep in the store, and follow there."""
+
+    def __init__(self, file: Sqlite) -> None:
+        self._file = file
+        self._heard: dict[str, datetime] = {}
+        self._written: dict[str, datetime] = {}
+
+    async def sync(self, names: Collection[str], at: datetime) -> None:
+        """Make a row for each source of the settings."""
+        await self._file.write(
+            lambda db: write_many(
+                db,
+                "INSERT OR IGNORE INTO sources (name, created) VALUES (?, ?)",
+                ((name, millis(at)) for name in names),
+            )
+        )
+
+    async def registration(self, source: str) -> Registration | None:
+        """Return what the VTN gave this VEN at registration."""
+        row = await self._file.read(
+            lambda db: one(db, "SELECT registration FROM sources WHERE name = ?", (source,))
+        )
+        if not row or not row["registration"]:
+            return None
+        given = json.loads(row["registration"])
+        return Registration(
+            given["venID"], given["registrationID"], given["vtnID"], timedelta(seconds=given["poll"])
+        )
+
+    async def save_registration(self, source: str, given: Registration | None) -> None:
+        """Keep it, or forget it."""
+        text = given and json.dumps(
+            {
+                "venID": given.ven_id,
+                "registrationID": given.registration_id,
+                "vtnID": given.vtn_id,
+                "poll": given.poll.total_seconds(),
+            }
+        )
+        await self._file.write(
+            lambda db: db.conn.execute(
+                "UPDATE sources SET registration = ? WHERE name = ?", (text, source)
+            )
+        )
+
+    async def missing(self, source: str, listed: Collection[str], at: datetime) -> list[str]:
+        """Return ids of events that are kept, not over and not listed."""
+        return await self._file.read(lambda db: events.missing(db, source, listed, at))
+
+    async def answers(
+        self, source: str, at: datetime, listed: Mapping[str, int] | None = None
+    ) -> list[Answer]:
+        """Return the opts of these events (id → modification), or all not told yet.
+
+        Events that are over are answered no more (conformance rule 8).
+        """
+        untold = "opt_told IS NOT opt || ':' || modification"
+        sql = (
+            "SELECT foreign_id, modification, opt, request_id FROM origins"
+            " WHERE source = ? AND active_to > ? AND opt IS NOT NULL AND response_required"
+            f" AND {untold if listed is None else '1'}"  # noqa: S608 -- one of two constants
+        )
+        found = await self._file.read(lambda db: rows(db, sql, (source, millis(at))))
+        return [
+            Answer(
+                r["foreign_id"],
+                r["modification"] if listed is None else listed[r["foreign_id"]],
+                r["opt"],
+                r["request_id"],
+            )
+            for r in found
+            if listed is None or r["foreign_id"] in listed
+        ]
+
+    async def answered(self, source: str, answers: Sequence[Answer]) -> None:
+        """Note that the upstream was told."""
+        await self._file.write(
+            lambda db: write_many(
+                db,
+                "UPDATE origins SET opt_told = ? WHERE source = ? AND foreign_id = ?",
+                ((f"{a.opt}:{a.modification}", source, a.foreign_id) for a in answers),
+            ),
+            durable=False,
+            tell=False,
+        )
+
+    async def heard_from(self, source: str, at: datetime) -> None:
+        """Note that the upstream is there."""
+        self._heard[source] = at
+        last = self._written.get(source)
+        if last is None or not last <= at < last + HEARD_EVERY:
+            self._written[source] = at
+            await self._file.write(
+                lambda db: db.conn.execute(
+                    "UPDATE sources SET heard = ? WHERE name = ?", (millis(at), source)
+                ),
+                durable=False,
+            tell=False,
+            )
+
+    async def heard(self) -> Mapping[str, datetime]:
+        """Return when each source was last heard of, or first waited for."""
+        found = await self._file.read(
+            lambda db: rows(db, "SELECT name, coalesce(heard, created) AS heard FROM sources")
+        )
+        return {r["name"]: self._heard.get(r["name"], from_millis(r["heard"])) for r in found}
+
+    async def note_silences(self, now: datetime, limits: Collection[timedelta]) -> None:
+        """Write a change for each source that fell silent, or spoke again.
+
+        `limits` are the silences that devices put up with (`stale_after`).
+        """
+        heard, noted = await self.heard(), await self.silences()
+        fell, spoke = [], []
+        for source, last in heard.items():
+            for limit in limits:
+                silent = now - last > limit
+                if silent and (source, limit) not in noted:
+                    fell.append((source, limit, last + limit))
+                elif not silent and (source, limit) in noted:
+                    spoke.append((source, limit))
+        gone = [key for key in noted if key[0] not in heard or key[1] not in limits]
+        if fell or spoke or gone:
+            await self._file.write(lambda db: _note(db, now, fell, [*spoke, *gone]))
+
+    async def silences(self) -> Mapping[tuple[str, timedelta], datetime]:
+        """Return (source, stale_after) → since when it is silent for such a device."""
+        found = await self._file.read(lambda db: rows(db, "SELECT * FROM silences"))
+        return {
+            (r["source"], timedelta(milliseconds=r["stale_after"])): from_millis(r["since"])
+            for r in found
+        }
+
+    async def list(self) -> list[Document]:
+        """Return all sources by name."""
+        return await self._file.read(
+            lambda db: rows(db, "SELECT name, registration, heard FROM sources ORDER BY name")
+        )
+
+    def bell(self, name: str) -> asyncio.Event:
+        """Return an event of one's own that is set after each change."""
+        return self._file.bell(name)
+
+
+def _note(
+    db: Database,
+    now: datetime,
+    fell: Sequence[tuple[str, timedelta, datetime]],
+    spoke: Sequence[tuple[str, timedelta]],
+) -> None:
+    for source, limit, since in fell:
+        db.conn.execute(
+            "INSERT OR REPLACE INTO silences VALUES (?, ?, ?)",
+            (source, limit // timedelta(milliseconds=1), millis(since)),
+        )
+        changes.append(db, now, "UPDATE", "SOURCE", source, after={"silent_since": since})
+    for source, limit in spoke:
+        db.conn.execute(
+            "DELETE FROM silences WHERE source = ? AND stale_after = ?",
+            (source, limit // timedelta(milliseconds=1)),
+        )
+        changes.append(db, now, "UPDATE", "SOURCE", source, after={"silent_since": None})

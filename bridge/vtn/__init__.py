@@ -1,0 +1,1 @@
+"""What clients ask: one API a file."""

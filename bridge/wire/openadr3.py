@@ -1,0 +1,63 @@
+"""OpenADR 3.1 event documents: when their intervals hold, and what they say."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from bridge.model import FOREVER, Document, Interval, Value, read_duration, read_time
+
+
+def intervals(document: Document, longest: timedelta) -> tuple[Interval, ...]:
+    """Return an event's intervals with their times; an endless one ends after `longest`.
+
+    An interval without a period of its own takes the event's, and follows the one before
+    it (OpenADR 3.1.0 User Guide, section 8.3).
+    """
+    return tuple(_intervals(document, longest))
+
+
+def _intervals(document: Document, longest: timedelta) -> Iterator[Interval]:
+    default = document.get("intervalPeriod") or {}
+    start = read_time(default["start"]) if default.get("start") else None
+    for interval in document.get("intervals") or []:
+        own = interval.get("intervalPeriod") or {}
+        start = read_time(own["start"]) if own.get("start") else start
+        if start is None:
+            continue
+        end = start + _length(own.get("duration") or default.get("duration"), longest)
+        yield Interval(interval["id"], start, end, _values(interval))
+        start = end
+
+
+def _length(duration: str | None, longest: timedelta) -> timedelta:
+    if duration is None or duration == FOREVER:
+        return longest
+    return min(read_duration(duration), longest) if duration.endswith("Y") else read_duration(duration)
+
+
+def _values(interval: Document) -> Mapping[str, Value]:
+    return {p["type"]: p["values"][0] for p in interval.get("payloads") or [] if p.get("values")}
+
+
+def randomization(document: Document) -> timedelta:
+    """Return how far a start may be drawn later."""
+    said = (document.get("intervalPeriod") or {}).get("randomizeStart")
+    return read_duration(said) if said else timedelta(0)
+
+
+def units(document: Document) -> Mapping[str, tuple[str | None, str | None]]:
+    """Return unit and currency for each payload type that occurs."""
+    found: dict[str, tuple[str | None, str | None]] = {
+        d["payloadType"]: (d.get("units"), d.get("currency"))
+        for d in document.get("payloadDescriptors") or []
+    }
+    for interval in document.get("intervals") or []:
+        for payload in interval.get("payloads") or []:
+            found.setdefault(payload["type"], (None, None))
+    return found
+
+
+def open_ended(document: Document) -> bool:
+    """Whether an event has an interval without an end."""
+    periods = [document.get("intervalPeriod") or {}]
+    periods += [i.get("intervalPeriod") or {} for i in document.get("intervals") or []]
+    return any(period.get("duration") == FOREVER for period in periods)
