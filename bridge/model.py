@@ -273,7 +273,7 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Something due about an event: `upcoming`, `started`, `interval` or `ended`."""
+    """Something due about an event: `upcoming`, `started`, `interval`, `gap`, `ended`."""
 
     kind: str
     at: datetime

@@ -183,12 +183,17 @@ def _next(then: Situation, at: datetime) -> Document:
 
 
 def moments(event: Event, leads: Iterable[timedelta]) -> list[Moment]:
-    """Return all moments of an event in order: upcoming, started, each interval, ended."""
+    """Return all moments of an event in order: upcoming, started, each interval, ended.
+
+    A `gap` is where an interval ends and none begins: devices get only their state then.
+    """
     found = [Moment("upcoming", event.start - lead, lead=lead) for lead in leads if lead > ZERO]
     found.append(Moment("started", event.start))
     found += [Moment("interval", i.start, index) for index, i in enumerate(event.intervals)]
+    starts = {i.start for i in event.intervals}
+    found += [Moment("gap", i.end) for i in event.intervals if i.end not in starts and i.end < event.end]
     found.append(Moment("ended", event.end))
-    order = {"upcoming": 0, "ended": 1, "started": 2, "interval": 3}
+    order = {"upcoming": 0, "gap": 1, "ended": 2, "started": 3, "interval": 4}
     return sorted(found, key=lambda m: (m.at, order[m.kind]))
 
 

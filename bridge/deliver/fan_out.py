@@ -40,7 +40,6 @@ class Told:
     key: str | None
     at: datetime | None
     disabled: str | None
-    until: datetime | None  # when its state changes by itself
 
 
 @dataclass
@@ -91,9 +90,9 @@ class FanOut:
         return await self._outbox.cursor("deliver")
 
     async def _reload_devices(self) -> None:
-        states, now = await self._outbox.device_states(), self._clock.now()
-        self._told = {n: Told(*states[n], until=now) for n in self._receivers if n in states}
-        self._next = now
+        states = await self._outbox.device_states()
+        self._told = {n: Told(*states[n]) for n in self._receivers if n in states}
+        self._next = self._clock.now()
 
     async def _refresh(self, changes: Sequence[Change]) -> None:
         """Look up what the changes are about."""
@@ -125,12 +124,8 @@ class FanOut:
         return self._next is not None and not now < self._next <= now + self._longest
 
     def _find_next(self, now: datetime) -> datetime | None:
-        times: list[datetime] = []
-        for name, told in self._told.items():
-            if not told.disabled:
-                times.append(self._reassert_at(name, told, now))
-                times += [told.until] if told.until else []
-        return min(times, default=None)
+        enabled = ((n, t) for n, t in self._told.items() if not t.disabled)
+        return min((self._reassert_at(n, t, now) for n, t in enabled), default=None)
 
     def _reassert_at(self, name: str, told: Told, now: datetime) -> datetime:
         if told.key is None or told.at is None or told.at > now:
@@ -227,7 +222,6 @@ class FanOut:
         """Tell a device its state when it changed, or when it is time to say it again."""
         told, state = self._told[receiver.name], states.of(receiver)
         key = state_key(state)
-        told.until = state["until"]
         if key == told.key and self._reassert_at(receiver.name, told, now) > now:
             return
         plan.states[receiver.name] = (key, now)
@@ -307,7 +301,7 @@ class _States:
 def _kind(change: Change, audience: Audience) -> str | None:
     """Return which moment a change is to devices of this audience, if it is one."""
     if change.operation == "MOMENT":
-        return TYPES[(change.after or {})["moment"]]
+        return TYPES.get((change.after or {})["moment"])
     before, after = _sees(audience, change.before), _sees(audience, change.after)
     if after:
         return "event.updated" if before else "event.received"

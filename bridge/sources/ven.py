@@ -75,7 +75,9 @@ class Ven(OpenADRClient):
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=TCPConnector(ssl=self._context or True, limit=1, keepalive_timeout=30),
+            # aiohttp verifies nothing by a fingerprint alone: the context goes with each
+            # request, and the pin with the connector, so that both are looked at.
+            connector=TCPConnector(ssl=self._pin, limit=1, keepalive_timeout=30),
             timeout=TIMEOUT,
             headers={"content-type": "application/xml"},
             cookie_jar=DummyCookieJar(),
@@ -195,8 +197,8 @@ class Ven(OpenADRClient):
             raise SourceError("the connection to the VTN is closed")
         try:
             async with self._session.post(
-                f"{self.vtn_url}/{service}", data=text.encode(), ssl=self._pin, proxy=self._proxy,
-                allow_redirects=False,
+                f"{self.vtn_url}/{service}", data=text.encode(),
+                ssl=self._context or True, proxy=self._proxy, allow_redirects=False,
             ) as reply:  # fmt: skip
                 content = await _limited(reply)
                 if reply.status != OK:
