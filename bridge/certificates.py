@@ -103,7 +103,9 @@ def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror}); {what} is needed") from error
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror}); {what} is needed"
+        ) from error
 
 
 def check_match(cert: Path, key: Path, passphrase: str | None = None) -> None:
@@ -146,7 +148,9 @@ def client_context(
     try:
         context.load_verify_locations(ca)
     except ssl.SSLError as error:
-        raise SettingsError(f"{ca}: holds no CA certificate that can be used ({error})") from error
+        raise SettingsError(
+            f"{ca}: holds no CA certificate that can be used ({error})"
+        ) from error
     try:
         # Without a passphrase OpenSSL would ask for one on the terminal.
         context.load_cert_chain(cert, key, passphrase or "")

@@ -38,7 +38,9 @@ class Site(Frozen):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f'{value!r} is no time zone; write one such as "America/Los_Angeles"') from error
+            raise ValueError(
+                f'{value!r} is no time zone; write one such as "America/Los_Angeles"'
+            ) from error
         return value
 
     @property
@@ -65,7 +67,7 @@ class Listener(Frozen):
     @classmethod
     def _an_address(cls, value: str) -> str:
         host, colon, port = value.rpartition(":")
-        if not (colon and host and port.isdigit() and int(port) < 65536):  # noqa: PLR2004 -- the largest port
+        if not (colon and host and port.isdigit() and int(port) < 65536):
             raise ValueError('write host:port, such as "127.0.0.1:8080" or "[::1]:8080"')
         return value
 
@@ -145,7 +147,9 @@ class Settings(BaseSettings):
         programs = [name for s in self.sources for name in s.program_names.values()]
         twice = sorted({n for n in programs if programs.count(n) > 1})
         if twice:
-            raise ValueError(f"two programs are named {twice[0]!r}; give each market context its own")
+            raise ValueError(
+                f"two programs are named {twice[0]!r}; give each market context its own"
+            )
         return self
 
 
@@ -158,19 +162,21 @@ def read_settings(path: Path) -> Settings:
 
     class FromFile(Settings):
         @classmethod
-        def settings_customise_sources(  # noqa: D102 -- pydantic-settings' own
+        def settings_customise_sources(
             cls,
             settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- none are given
+            init_settings: PydanticBaseSettingsSource,
             env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- not read
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 -- not read
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return env_settings, TomlConfigSettingsSource(settings_cls, path)
 
     try:
         if not path.is_file():
-            raise SettingsError(f"{path}: is not there; docker/bridge.example.toml shows what it may say")
+            raise SettingsError(
+                f"{path}: is not there; docker/bridge.example.toml shows what it may say"
+            )
         found = _resolve(FromFile(), path.resolve().parent)
         _check_files(found)
     except tomllib.TOMLDecodeError as error:
@@ -181,7 +187,9 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(f"{path}: {_first_mistake(error)}") from error
     except SettingsError as error:
         said = str(error)
-        raise SettingsError(said if said.startswith(f"{path}:") else f"{path}: {said}") from error
+        raise SettingsError(
+            said if said.startswith(f"{path}:") else f"{path}: {said}"
+        ) from error
     return found
 
 

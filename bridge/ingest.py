@@ -16,4 +16,3 @@ async def ingest(
         async for batch in batches:
             await store.save(source, batch, clock.now())
             await batch.accepted()
-

@@ -191,7 +191,9 @@ class Outbox(Protocol):
     async def offsets(self) -> Mapping[tuple[str, str], timedelta]:
         """Return drawn starts: (event, device) → how much later."""
 
-    async def device_states(self) -> Mapping[str, tuple[str | None, datetime | None, str | None]]:
+    async def device_states(
+        self,
+    ) -> Mapping[str, tuple[str | None, datetime | None, str | None]]:
         """Return each device's last told state, when, and why it is disabled."""
 
     async def silences(self) -> Mapping[tuple[str, timedelta], datetime]:
@@ -252,7 +254,9 @@ class Overview(Protocol):
     async def list_devices(self) -> list[Document]:
         """Return all devices by name, with what each is owed."""
 
-    async def list_events(self, after: str | None, limit: int, live: datetime | None) -> list[Document]:
+    async def list_events(
+        self, after: str | None, limit: int, live: datetime | None
+    ) -> list[Document]:
         """Return events with their origin, the latest start first."""
 
     async def list_deliveries(

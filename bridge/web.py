@@ -65,7 +65,8 @@ def make_site(routes: Sequence[Route], authorize: Authorize) -> web.Application:
     """Return the application of a listener."""
     by_handler = {route.handler: route for route in routes}
     site = web.Application(
-        client_max_size=LARGEST_BODY, middlewares=[_problems, _authorized(by_handler, authorize)]
+        client_max_size=LARGEST_BODY,
+        middlewares=[_problems, _authorized(by_handler, authorize)],
     )
     for route in routes:
         site.router.add_route(route.method, route.path, route.handler)
@@ -78,7 +79,11 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serve a site and yield its base address."""
     runner = web.AppRunner(
-        site, access_log=None, shutdown_timeout=SHUTDOWN, max_line_size=8190, max_field_size=8190
+        site,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN,
+        max_line_size=8190,
+        max_field_size=8190,
     )
     await runner.setup()
     try:
@@ -112,7 +117,9 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         reply = _problem(request, Problem(503, "the store cannot be read now"))
     except Exception:  # whatever else it is, the client learns only that it is ours
         log.exception("request failed", path=request.path)
-        reply = _problem(request, Problem(500, "a mistake in the bridge; its log has this instance"))
+        reply = _problem(
+            request, Problem(500, "a mistake in the bridge; its log has this instance")
+        )
     reply.headers["X-Content-Type-Options"] = "nosniff"
     reply.headers.setdefault("Cache-Control", "no-store")
     return reply
@@ -147,9 +154,7 @@ def _problem(request: web.Request, problem: Problem) -> web.Response:
     )
 
 
-def _authorized(
-    by_handler: dict[Any, Route], authorize: Authorize
-) -> Middleware:
+def _authorized(by_handler: dict[Any, Route], authorize: Authorize) -> Middleware:
     refused: defaultdict[str | None, deque[float]] = defaultdict(deque)
 
     @web.middleware
@@ -167,7 +172,9 @@ def _authorized(
                     {"WWW-Authenticate": 'Bearer realm="openadr-bridge"'},
                 )
             if route and route.scope and SCOPES.index(scope) < SCOPES.index(route.scope):
-                raise Problem(403, f"this needs a token of scope {route.scope}; yours has {scope}")
+                raise Problem(
+                    403, f"this needs a token of scope {route.scope}; yours has {scope}"
+                )
         return await handler(request)
 
     return check
@@ -180,11 +187,11 @@ async def _scope(request: web.Request, authorize: Authorize) -> str | None:
 
 def _slow_down(refused: defaultdict[str | None, deque[float]], remote: str | None) -> None:
     times, now = refused[remote], time.monotonic()
-    while times and now - times[0] > 60:  # noqa: PLR2004 -- a minute
+    while times and now - times[0] > 60:
         times.popleft()
     if len(times) >= BAD_TOKENS:
         raise Problem(429, "too many requests without a good token", {"Retry-After": "60"})
-    if len(refused) > 10_000:  # noqa: PLR2004 -- addresses remembered
+    if len(refused) > 10_000:
         refused.clear()
 
 
@@ -229,7 +236,11 @@ def describe(title: str, routes: Sequence[Route]) -> Document:
     for route in routes:
         answers: Document = {"200": {"description": "as the summary says"}}
         problems = {"400": "bad request"} if route.query else {}
-        problems |= {"401": "no good token", "403": "the token's scope is too small"} if route.scope else {}
+        problems |= (
+            {"401": "no good token", "403": "the token's scope is too small"}
+            if route.scope
+            else {}
+        )
         answers |= {
             status: {"description": text, "content": {"application/problem+json": {}}}
             for status, text in problems.items()
@@ -249,7 +260,9 @@ def describe(title: str, routes: Sequence[Route]) -> Document:
 
 def _path_parameters(route: Route) -> list[Document]:
     names = [step[1:-1] for step in route.path.split("/") if step.startswith("{")]
-    return [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
+    return [
+        {"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names
+    ]
 
 
 def _query_parameters(route: Route) -> list[Document]:

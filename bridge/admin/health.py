@@ -11,9 +11,9 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bridge import __version__
+from bridge.certificates import read_certificate
 from bridge.clock import Clock
 from bridge.errors import SettingsError
-from bridge.certificates import read_certificate
 from bridge.interfaces import Overview
 from bridge.model import Audience, Document, from_json, from_millis
 from bridge.supervise import Health, Job
@@ -45,8 +45,20 @@ class HealthPages:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            Route("GET", "/healthz", self.healthz, None, "Whether the process lives; reads nothing"),
-            Route("GET", "/readyz", self.readyz, None, "Named checks: 200 when all are well, else 503"),
+            Route(
+                "GET",
+                "/healthz",
+                self.healthz,
+                None,
+                "Whether the process lives; reads nothing",
+            ),
+            Route(
+                "GET",
+                "/readyz",
+                self.readyz,
+                None,
+                "Named checks: 200 when all are well, else 503",
+            ),
             Route("GET", "/metrics", self.metrics, None, "Metrics, as Prometheus reads them"),
         ]
 
@@ -73,7 +85,11 @@ class HealthPages:
             checks[f"source:{name}"] = _source(self._vitals.health.job(f"source:{name}"))
         for name, path in self._vitals.certificates.items():
             checks[f"certificate:{name}"] = self._certificate(path)
-        checks["deliveries"] = {"ok": True, **await self._deliveries(), "failing_devices": failing}
+        checks["deliveries"] = {
+            "ok": True,
+            **await self._deliveries(),
+            "failing_devices": failing,
+        }
         checks["events"] = {"ok": True, "matching_no_device": await self._unmatched()}
         return checks
 
@@ -88,7 +104,11 @@ class HealthPages:
         except SettingsError as error:
             return {"ok": False, "problem": str(error)}
         left = expires - self._clock.now()
-        return {"ok": left > timedelta(0), "not_after": expires, "renew_soon": left < EXPIRY_WARNING}
+        return {
+            "ok": left > timedelta(0),
+            "not_after": expires,
+            "renew_soon": left < EXPIRY_WARNING,
+        }
 
     async def _deliveries(self) -> Document:
         counts = await self._overview.counts()

@@ -18,7 +18,7 @@ def certs() -> None:
 @command(certs, "dev", example="openadr-bridge certs dev --rsa")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("certs/dev"))
 @click.option("--rsa/--ec", default=False, help="RSA (2048 bits) or EC (P-256) keys.")
-def dev(folder: Path, rsa: bool, config: Path, as_json: bool) -> None:  # noqa: ARG001 -- needs no settings
+def dev(folder: Path, rsa: bool, config: Path, as_json: bool) -> None:
     """Make a CA, a VTN server and a VEN client certificate for development.
 
     They are for one's own machine only, and valid for a year. Files that are there are kept.
@@ -29,7 +29,7 @@ def dev(folder: Path, rsa: bool, config: Path, as_json: bool) -> None:  # noqa: 
 
 @command(certs, "show", example="openadr-bridge certs show certs/ven.crt")
 @click.argument("file", type=click.Path(path_type=Path))
-def show(file: Path, config: Path, as_json: bool) -> None:  # noqa: ARG001 -- needs no settings
+def show(file: Path, config: Path, as_json: bool) -> None:
     """Show what a certificate file holds."""
     found = read_certificate(file)
     say(_shown(found), _text(found), as_json=as_json)
@@ -37,10 +37,14 @@ def show(file: Path, config: Path, as_json: bool) -> None:  # noqa: ARG001 -- ne
 
 @command(certs, "fingerprint", example="openadr-bridge certs fingerprint certs/ven.crt")
 @click.argument("file", type=click.Path(path_type=Path))
-def fingerprint(file: Path, config: Path, as_json: bool) -> None:  # noqa: ARG001 -- needs no settings
+def fingerprint(file: Path, config: Path, as_json: bool) -> None:
     """Print the fingerprint that a utility asks for: the last 10 bytes of the SHA-256."""
     found = read_certificate(file)
-    say({"fingerprint": found.fingerprint, "sha256": found.sha256}, found.fingerprint, as_json=as_json)
+    say(
+        {"fingerprint": found.fingerprint, "sha256": found.sha256},
+        found.fingerprint,
+        as_json=as_json,
+    )
 
 
 def _shown(found: Certificate) -> Document:

@@ -17,8 +17,7 @@ TIMEOUT = 5.0  # seconds for each peer
 async def check_all(settings: Settings) -> list[Document]:
     """Return what was looked at, whether it is well, and what there is to say."""
     return [
-        {"check": name, "ok": ok, "says": says}
-        async for name, ok, says in _checks(settings)
+        {"check": name, "ok": ok, "says": says} async for name, ok, says in _checks(settings)
     ]
 
 
@@ -33,7 +32,11 @@ async def _checks(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
         host, port = device.url.host or "", device.url.port or 80
         says = await _connect(host, port, None)
         name = f"device {device.name}"
-        yield name, True, f"{host}:{port} {'answers' if not says else 'does not answer now: ' + says}"
+        yield (
+            name,
+            True,
+            f"{host}:{port} {'answers' if not says else 'does not answer now: ' + says}",
+        )
 
 
 def _store(settings: Settings) -> tuple[str, bool, str]:
@@ -52,13 +55,23 @@ def _certificate(source: AnySource) -> tuple[str, bool, str]:
         found = check_validity(source.cert) if source.cert else None
     except BridgeError as error:
         return name, False, str(error)
-    return name, True, f"fingerprint {found.fingerprint}, valid to {found.not_after:%Y-%m-%d}" if found else ""
+    return (
+        name,
+        True,
+        f"fingerprint {found.fingerprint}, valid to {found.not_after:%Y-%m-%d}"
+        if found
+        else "",
+    )
 
 
 async def _reach_vtn(source: AnySource) -> tuple[str, bool, str]:
     host, port = source.vtn_url.host or "", source.vtn_url.port or 443
     if source.proxy:
-        return f"source {source.name}", True, f"{host}:{port} is asked through {source.proxy.host}"
+        return (
+            f"source {source.name}",
+            True,
+            f"{host}:{port} is asked through {source.proxy.host}",
+        )
     says = await _connect(host, port, source.tls(), source.vtn_fingerprint)
     return f"source {source.name}", not says, says or f"{host}:{port} answers"
 
@@ -73,7 +86,11 @@ async def _connect(
     except TimeoutError:
         return f"no connection within {TIMEOUT:g} s"
     except ssl.SSLError as error:
-        hint = "; set legacy_ciphers = true if it knows no newer cipher" if "HANDSHAKE" in str(error) else ""
+        hint = (
+            "; set legacy_ciphers = true if it knows no newer cipher"
+            if "HANDSHAKE" in str(error)
+            else ""
+        )
         return f"TLS fails: {error}{hint}"
     except OSError as error:
         return str(error)

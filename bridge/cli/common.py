@@ -15,7 +15,9 @@ DEFAULT = Path("bridge.toml")
 BAD_SETTINGS, FAILED = 2, 1  # exit statuses
 
 
-def command(group: click.Group, name: str, *, example: str) -> Callable[[Callable[..., Any]], click.Command]:
+def command(
+    group: click.Group, name: str, *, example: str
+) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command with `-c`, `--json` and an example in its help."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
@@ -33,7 +35,9 @@ def command(group: click.Group, name: str, *, example: str) -> Callable[[Callabl
             "-c", "--config", type=click.Path(path_type=Path), default=DEFAULT,
             show_default=True, help="The settings file.",
         )(run)  # fmt: skip
-        made = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(made)
+        made = click.option(
+            "--json", "as_json", is_flag=True, help="One JSON document on stdout."
+        )(made)
         return group.command(name)(made)
 
     return decorate

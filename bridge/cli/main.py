@@ -15,11 +15,11 @@ import structlog
 from bridge import __version__
 from bridge.app import Bridge, running
 from bridge.cli.certs import certs
+from bridge.cli.checking import check_all
 from bridge.cli.common import FAILED, command, fail, say
 from bridge.cli.keep import add_keeping
 from bridge.cli.manage import device, event, token
 from bridge.config import Settings, read_settings
-from bridge.cli.checking import check_all
 from bridge.supervise import notify, watchdog
 
 
@@ -53,11 +53,13 @@ def set_up_logs() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s"
+    )
 
 
 @command(main, "run", example="openadr-bridge run -c /etc/openadr-bridge/bridge.toml")
-def run(config: Path, as_json: bool) -> None:  # noqa: ARG001 -- its one line is JSON either way
+def run(config: Path, as_json: bool) -> None:
     """Run the bridge until it is told to stop (SIGTERM or Ctrl-C).
 
     Prints one JSON line on stdout when everything serves; logs go to stderr.
@@ -97,7 +99,9 @@ def check(config: Path, as_json: bool) -> None:
     Changes nothing. Exits 2 for a mistake in the settings, 1 where something else is wrong.
     """
     found = asyncio.run(check_all(read_settings(config)))
-    lines = "\n".join(f"{'ok ' if f['ok'] else 'BAD'}  {f['check']}: {f['says']}" for f in found)
+    lines = "\n".join(
+        f"{'ok ' if f['ok'] else 'BAD'}  {f['check']}: {f['says']}" for f in found
+    )
     say(found, lines, as_json=as_json)
     sys.exit(0 if all(f["ok"] for f in found) else FAILED)
 
@@ -120,8 +124,10 @@ def healthcheck(config: Path, as_json: bool) -> None:
 
 
 @command(main, "demo", example="openadr-bridge demo")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where to keep the demo's files.")
-def demo(config: Path, as_json: bool, folder: Path | None) -> None:  # noqa: ARG001 -- it writes its own settings
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to keep the demo's files."
+)
+def demo(config: Path, as_json: bool, folder: Path | None) -> None:
     """Run a simulated utility, the bridge and two example devices, until Ctrl-C.
 
     Needs nothing: it makes its own certificates, settings and database.

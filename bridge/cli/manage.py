@@ -54,7 +54,9 @@ def list_tokens(config: Path, as_json: bool) -> None:
     """List tokens by name; nothing secret is shown."""
     with beside(_store(config)) as db:
         found = access.list_tokens(db)
-    shown = [{**r, "created": _time(r["created"]), "revoked": _time(r["revoked"])} for r in found]
+    shown = [
+        {**r, "created": _time(r["created"]), "revoked": _time(r["revoked"])} for r in found
+    ]
     say(shown, table(shown, ("name", "scope", "created", "revoked")), as_json=as_json)
 
 
@@ -74,7 +76,9 @@ def list_events(config: Path, as_json: bool) -> None:
     now = datetime.now(UTC)
     with beside(_store(config)) as db:
         found = events.event_rows(
-            db, "e.active_to > ? ORDER BY e.active_from LIMIT ?", (int(now.timestamp() * 1000), RECENT)
+            db,
+            "e.active_to > ? ORDER BY e.active_from LIMIT ?",
+            (int(now.timestamp() * 1000), RECENT),
         )
     shown: list[Document] = [
         {
@@ -94,7 +98,9 @@ def list_events(config: Path, as_json: bool) -> None:
 def opt(event_id: str, opt: str, config: Path, as_json: bool) -> None:
     """Answer an event: take part in it or not. The utility is told by the running bridge."""
     with beside(_store(config)) as db:
-        found = events.set_opt(db, event_id, "optIn" if opt == "optIn" else "optOut", datetime.now(UTC))
+        found = events.set_opt(
+            db, event_id, "optIn" if opt == "optIn" else "optOut", datetime.now(UTC)
+        )
     if found is None:
         raise BridgeError(f"there is no event {event_id!r}; `event list` shows their ids")
     say({"id": event_id, "opt": opt}, f"{found.name}: {opt}", as_json=as_json)

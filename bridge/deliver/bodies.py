@@ -38,7 +38,11 @@ def body(
     if receiver.format == "state":
         data = state
     else:
-        shown = _interval_json(event.document, interval) if event and interval is not None else "null"
+        shown = (
+            _interval_json(event.document, interval)
+            if event and interval is not None
+            else "null"
+        )
         data = (
             f'{{"device":{to_json(receiver.name)},'
             f'"program":{to_json(event.program) if event else "null"},'

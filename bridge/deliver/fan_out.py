@@ -108,7 +108,9 @@ class FanOut:
             self._events |= {e.id: e for e in await self._outbox.events(ids)}
 
     async def _write(self, plan: Plan, cursor: int, now: datetime) -> None:
-        await self._outbox.save_deliveries(plan.deliveries, plan.states, plan.draws, cursor, now)
+        await self._outbox.save_deliveries(
+            plan.deliveries, plan.states, plan.draws, cursor, now
+        )
         for name, (key, at) in plan.states.items():
             self._told[name].key, self._told[name].at = key, at
         self._offsets |= {key: offset for key, (offset, _) in plan.draws.items()}
@@ -137,7 +139,11 @@ class FanOut:
     def plan(self, changes: Sequence[Change], now: datetime) -> Plan:
         """Return all rows that these changes, and the time, make necessary."""
         plan = Plan()
-        live = [r for n, r in self._receivers.items() if n in self._told and not self._told[n].disabled]
+        live = [
+            r
+            for n, r in self._receivers.items()
+            if n in self._told and not self._told[n].disabled
+        ]
         groups: dict[Audience, list[Receiver]] = defaultdict(list)
         for receiver in live:
             groups[receiver.audience].append(receiver)
@@ -150,7 +156,9 @@ class FanOut:
             self._state(plan, receiver, states, now)
         return plan
 
-    def _draw(self, plan: Plan, change: Change, groups: Mapping[Audience, list[Receiver]]) -> None:
+    def _draw(
+        self, plan: Plan, change: Change, groups: Mapping[Audience, list[Receiver]]
+    ) -> None:
         """Draw a start for each device, once for each event."""
         event = self._events.get(change.object_id) if change.object_type == "EVENT" else None
         if event is None or not event.randomize or not event.in_force:
@@ -195,14 +203,21 @@ class FanOut:
         instant = from_millis(about["instant"]) if fired else change.at
         interval = about.get("interval") if fired else None
         if kind == "event.started":
-            interval = 0 if event.intervals else None
+            interval = _interval_at(
+                event, max(now - states.offset(event, receiver), event.start)
+            )
         seen = event.shifted(states.offset(event, receiver))
         expires = expiry(kind, seen, instant, interval)
-        outcome, problem = (None, None) if expires > now else ("expired", "it was over before it was known")
+        outcome, problem = (
+            (None, None) if expires > now else ("expired", "it was over before it was known")
+        )
         if fired and not event.in_force:
             outcome, problem = "expired", "the event was withdrawn meanwhile"
         elif fired and kind != "event.ended" and states.withheld(event, receiver):
-            outcome, problem = "withheld", "its source is silent, and the device's on_stale is normal"
+            outcome, problem = (
+                "withheld",
+                "its source is silent, and the device's on_stale is normal",
+            )
         return Delivery(
             id=str(uuid4()),
             device=receiver.name,
@@ -275,7 +290,9 @@ class _States:
             receiver.name if self._random else None,
         )  # fmt: skip
         if alike not in self._found:
-            events = [e.shifted(self.offset(e, receiver)) for e in self._follows(receiver.audience)]
+            events = [
+                e.shifted(self.offset(e, receiver)) for e in self._follows(receiver.audience)
+            ]
             state = timeline.state(events, receiver, self._now, self._silent(receiver))
             self._found[alike] = (state, to_json(state))
         return self._found[alike]
@@ -283,7 +300,9 @@ class _States:
     def _follows(self, audience: Audience) -> list[Event]:
         if audience not in self._followed:
             self._followed[audience] = [
-                e for e in self._counted if audience.includes(e.program, e.audiences, test=e.test)
+                e
+                for e in self._counted
+                if audience.includes(e.program, e.audiences, test=e.test)
             ]
         return self._followed[audience]
 
@@ -306,6 +325,12 @@ def _kind(change: Change, audience: Audience) -> str | None:
     if after:
         return "event.updated" if before else "event.received"
     return "event.cancelled" if before else None
+
+
+def _interval_at(event: Event, at: datetime) -> int | None:
+    """Return the index of the interval that an instant lies in."""
+    found = (n for n, i in enumerate(event.intervals) if i.start <= at < i.end)
+    return next(found, None)
 
 
 def _sees(audience: Audience, snapshot: Document | None) -> bool:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from bridge.clock import Clock
 from bridge.deliver.bodies import STATE
 from bridge.errors import DeviceError, Gone, Refused
 from bridge.interfaces import Device, DeviceSurroundings, Outbox, Send
@@ -102,22 +101,30 @@ class Workers:
         while lane.queue:
             delivery, now = lane.queue[0], self._clock.now()
             if delivery.expires and delivery.expires <= now:
-                await self._settle(lane, delivery, "expired", delivery.problem or "its time was over")
+                await self._settle(
+                    lane, delivery, "expired", delivery.problem or "its time was over"
+                )
             elif lane.not_before and lane.not_before > now:
                 await self._clock.wait(lane.wake, lane.not_before)
             else:
-                await self._attempt(name, lane, replace(delivery, attempts=delivery.attempts + 1))
+                await self._attempt(
+                    name, lane, replace(delivery, attempts=delivery.attempts + 1)
+                )
 
     async def _attempt(self, name: str, lane: Lane, delivery: Delivery) -> None:
         lane.sending = True
         try:
             await lane.send(delivery)
         except Gone as error:
-            log.warning("device is gone; it is sent nothing more", device=name, problem=str(error))
+            log.warning(
+                "device is gone; it is sent nothing more", device=name, problem=str(error)
+            )
             lane.queue.clear()
             await self._outbox.disable_device(name, str(error), self._clock.now())
         except Refused as error:
-            log.warning("delivery given up", device=name, delivery=delivery.id, problem=str(error))
+            log.warning(
+                "delivery given up", device=name, delivery=delivery.id, problem=str(error)
+            )
             await self._settle(lane, delivery, "given_up", str(error))
         except DeviceError as error:
             await self._postpone(name, lane, delivery, error)
@@ -129,7 +136,9 @@ class Workers:
         finally:
             lane.sending = False
 
-    async def _settle(self, lane: Lane, delivery: Delivery, outcome: str, problem: str | None) -> None:
+    async def _settle(
+        self, lane: Lane, delivery: Delivery, outcome: str, problem: str | None
+    ) -> None:
         if lane.queue and lane.queue[0].id == delivery.id:
             lane.queue.popleft()
         await self._outbox.settle(delivery, outcome, self._clock.now(), problem)

@@ -70,9 +70,13 @@ async def play(folder: Path | None) -> None:
         asyncio.get_running_loop().add_signal_handler(signal, asked.set)
     async with AsyncExitStack() as stack:
         if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openadr-bridge-")))
+            folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="openadr-bridge-"))
+            )
         write_development_set(folder / "certs")
-        url = await stack.enter_async_context(utility(folder / "certs", events(datetime.now(UTC))))
+        url = await stack.enter_async_context(
+            utility(folder / "certs", events(datetime.now(UTC)))
+        )
         devices = {
             name: await stack.enter_async_context(serve_device(name, ZONE, _say))
             for name in ("heatpump", "charger")
@@ -114,10 +118,17 @@ async def utility(certs: Path, planned: list[Document]) -> AsyncIterator[str]:
 def events(now: datetime) -> list[Document]:
     """Return the days to replay, from today on, and an event a few minutes ahead."""
     today = now.astimezone(ZONE).date()
-    planned = [_day(today + timedelta(days=n), values) for n, values in enumerate(RECORDED.values())]
+    planned = [
+        _day(today + timedelta(days=n), values) for n, values in enumerate(RECORDED.values())
+    ]
     soon = (now + EVENT_IN).replace(second=0, microsecond=0)
     levels = {"name": "SIMPLE", "type": "level", "values": [1, 2, 1], "seconds": 120}
-    shed = {"id": f"shed-{soon:%H%M}", "context": CONTEXT + "CPP", "start": soon.isoformat(), "signals": [levels]}
+    shed = {
+        "id": f"shed-{soon:%H%M}",
+        "context": CONTEXT + "CPP",
+        "start": soon.isoformat(),
+        "signals": [levels],
+    }
     return [*planned, shed]
 
 

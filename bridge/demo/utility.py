@@ -34,11 +34,18 @@ class Utility:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._vens = {name: _fingerprint(path) for name, path in settings["vens"].items()}
         self._by_id = {
-            f"ven-{n}": {"ven_id": f"ven-{n}", "ven_name": n, "fingerprint": f, "registration_id": f"reg-{n}"}
+            f"ven-{n}": {
+                "ven_id": f"ven-{n}",
+                "ven_name": n,
+                "fingerprint": f,
+                "registration_id": f"reg-{n}",
+            }
             for n, f in self._vens.items()
         }
         self.port = settings.get("port") or _free_port()
-        signing = {"cert": settings["cert"], "key": settings["key"]} if settings.get("sign") else {}
+        signing = (
+            {"cert": settings["cert"], "key": settings["key"]} if settings.get("sign") else {}
+        )
         self.vtn = OpenADRServer(
             vtn_id="UTILITY",
             http_port=self.port,
@@ -59,7 +66,11 @@ class Utility:
         name = payload["ven_name"]
         if self._vens.get(name) != payload.get("fingerprint"):
             return False
-        say(registered=name, ven_id=payload.get("ven_id"), registration_id=payload.get("registration_id"))
+        say(
+            registered=name,
+            ven_id=payload.get("ven_id"),
+            registration_id=payload.get("registration_id"),
+        )
         return f"ven-{name}", f"reg-{name}"
 
     def _opt(self, ven_id: str, event_id: str, opt_type: str) -> None:
@@ -75,7 +86,9 @@ class Utility:
         for ven_id in self._by_id:
             had = self._find(ven_id, event["id"])
             new = make_event(event, ven_id)
-            new.event_descriptor.modification_number = had.event_descriptor.modification_number + 1
+            new.event_descriptor.modification_number = (
+                had.event_descriptor.modification_number + 1
+            )
             new.event_descriptor.modification_date_time = datetime.now(UTC)
             events = self.vtn.events[ven_id]
             events[events.index(had)] = new
@@ -99,7 +112,9 @@ class Utility:
             self.vtn.events_updated[ven_id] = True
 
     def _find(self, ven_id: str, event_id: str) -> Any:
-        return next(e for e in self.vtn.events[ven_id] if e.event_descriptor.event_id == event_id)
+        return next(
+            e for e in self.vtn.events[ven_id] if e.event_descriptor.event_id == event_id
+        )
 
     def _again(self, ven_id: str, event: Any) -> None:
         self.vtn.event_callbacks[event.event_descriptor.event_id] = (event, self._opt)

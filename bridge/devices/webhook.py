@@ -102,14 +102,16 @@ class Webhook(Frozen):
 
 def _judge(reply: ClientResponse, now: datetime) -> None:
     """Return on 2xx; raise what else the answer means."""
-    if 200 <= reply.status < 300:  # noqa: PLR2004 -- RFC 9110, section 15.3
+    if 200 <= reply.status < 300:
         return
     problem = f"answered {reply.status} {reply.reason or ''}".strip()
-    if reply.status == 410:  # noqa: PLR2004 -- Standard Webhooks: disables the endpoint
+    if reply.status == 410:
         raise Gone(problem, reply.status)
     if reply.status in NEVER:
         raise Refused(problem, reply.status)
-    raise DeviceError(problem, reply.status, _retry_after(reply.headers.get("Retry-After"), now))
+    raise DeviceError(
+        problem, reply.status, _retry_after(reply.headers.get("Retry-After"), now)
+    )
 
 
 def _retry_after(text: str | None, now: datetime) -> float:

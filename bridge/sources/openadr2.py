@@ -93,7 +93,9 @@ class OpenADR2(Frozen):
         try:
             return self.key_passphrase_file.read_text().strip()
         except OSError as error:
-            raise SettingsError(f"{self.key_passphrase_file}: cannot be read ({error.strerror})") from error
+            raise SettingsError(
+                f"{self.key_passphrase_file}: cannot be read ({error.strerror})"
+            ) from error
 
     def tls(self) -> ssl.SSLContext | None:
         """Return the TLS context of an https VTN."""
@@ -120,7 +122,10 @@ class OpenADR2(Frozen):
     def _ven(self, context: ssl.SSLContext | None, known: Registration | None) -> Ven:
         signing = None
         if self.sign and self.cert and self.key:
-            signing = (self.cert.read_bytes(), certificates.read_key(self.key, self.passphrase()))
+            signing = (
+                self.cert.read_bytes(),
+                certificates.read_key(self.key, self.passphrase()),
+            )
         return Ven(
             name=self.ven_name,
             url=str(self.vtn_url),

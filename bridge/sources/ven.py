@@ -111,7 +111,9 @@ class Ven(OpenADRClient):
             payload = given[1]
             await self.register_reports([])
         except (KeyError, TypeError, AttributeError) as error:  # openleadr reads on regardless
-            raise SourceError(f"the VTN's answer to the registration makes no sense ({error!r})") from error
+            raise SourceError(
+                f"the VTN's answer to the registration makes no sense ({error!r})"
+            ) from error
         poll = payload.get("requested_oadr_poll_freq") or timedelta(seconds=10)
         return Registration(self.ven_id, self.registration_id, payload.get("vtn_id"), poll)
 
@@ -164,7 +166,9 @@ class Ven(OpenADRClient):
         """Answer what this VEN does not offer: reports, in either direction."""
         request_id = str(message.payload.get("request_id") or "")
         if message.type == "oadrRegisterReport":
-            await self._ask("EiReport", "oadrRegisteredReport", response=_ok(request_id), report_requests=[])
+            await self._ask(
+                "EiReport", "oadrRegisteredReport", response=_ok(request_id), report_requests=[]
+            )
         elif message.type in {"oadrCreateReport", "oadrCancelReport", "oadrUpdateReport"}:
             no = {
                 "response_code": 452,
@@ -183,7 +187,9 @@ class Ven(OpenADRClient):
         response = message.payload.get("response") or {}
         code = int(response.get("response_code") or OK)
         if code in NOT_KNOWN and kind in {"oadrPoll", "oadrRequestEvent"}:
-            raise Unregistered(f"the VTN answered {code}: {response.get('response_description')}")
+            raise Unregistered(
+                f"the VTN answered {code}: {response.get('response_description')}"
+            )
         return message
 
     async def _perform_request(self, service: str, message: str) -> tuple[str, dict[str, Any]]:
@@ -202,7 +208,9 @@ class Ven(OpenADRClient):
             ) as reply:  # fmt: skip
                 content = await _limited(reply)
                 if reply.status != OK:
-                    raise SourceError(f"the VTN answered HTTP {reply.status} {reply.reason or ''}".strip())
+                    raise SourceError(
+                        f"the VTN answered HTTP {reply.status} {reply.reason or ''}".strip()
+                    )
         except TimeoutError as error:
             raise SourceError("the VTN did not answer in time") from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
@@ -225,7 +233,9 @@ async def _limited(reply: aiohttp.ClientResponse) -> bytes:
     async for chunk in reply.content.iter_chunked(65536):
         content += chunk
         if len(content) > LARGEST_ANSWER:
-            raise SourceError(f"the VTN's answer is larger than {LARGEST_ANSWER // 1_000_000} MB")
+            raise SourceError(
+                f"the VTN's answer is larger than {LARGEST_ANSWER // 1_000_000} MB"
+            )
     return bytes(content)
 
 
@@ -239,6 +249,13 @@ def _explain(error: Exception) -> str:
         )
     if "HANDSHAKE_FAILURE" in text or "NO_SHARED_CIPHER" in text or "NO_CIPHERS" in text:
         return f"no TLS cipher in common; set legacy_ciphers = true if the VTN knows no newer ({text})"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno is None:
+        return (
+            "the VTN closed the connection during the TLS handshake: set legacy_ciphers = true "
+            "if it knows no newer cipher, and see that it accepts our certificate"
+        )
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the VTN closed the connection without an answer; does it accept our certificate?"
     if "certificate has expired" in text:
         return f"a certificate in the VTN's chain has expired ({text})"
     if "CERTIFICATE_VERIFY_FAILED" in text:

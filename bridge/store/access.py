@@ -20,7 +20,9 @@ def new_token(db: Database, name: str, scope: str, at: datetime) -> str:
     It holds 256 random bits, so that a plain SHA-256 is enough to keep it by.
     """
     if one(db, "SELECT 1 FROM tokens WHERE name = ? AND revoked IS NULL", (name,)):
-        raise StoreError(f"a token named {name!r} is there already; choose another name or revoke it")
+        raise StoreError(
+            f"a token named {name!r} is there already; choose another name or revoke it"
+        )
     token = PREFIX + secrets.token_urlsafe(32)
     db.conn.execute("DELETE FROM tokens WHERE name = ?", (name,))
     db.conn.execute(

@@ -39,13 +39,17 @@ class Deliveries:
 
     async def cursor(self, name: str) -> int:
         """Return how far a follower of the change log has got."""
-        row = await self._file.read(lambda db: one(db, "SELECT seq FROM cursors WHERE name = ?", (name,)))
+        row = await self._file.read(
+            lambda db: one(db, "SELECT seq FROM cursors WHERE name = ?", (name,))
+        )
         return int(row["seq"]) if row else 0
 
     async def changes(self, after: int, limit: int) -> list[Change]:
         """Return changes after a sequence number, oldest first."""
         found = await self._file.read(
-            lambda db: rows(db, "SELECT * FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+            lambda db: rows(
+                db, "SELECT * FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+            )
         )
         return [to_change(row) for row in found]
 
@@ -58,7 +62,9 @@ class Deliveries:
     async def events(self, ids: Collection[str]) -> list[Event]:
         """Return events by id."""
         marks = ", ".join("?" * len(ids))
-        return await self._file.read(lambda db: events.event_rows(db, f"e.id IN ({marks})", ids))
+        return await self._file.read(
+            lambda db: events.event_rows(db, f"e.id IN ({marks})", ids)
+        )
 
     async def programs(self) -> Mapping[str, Sequence[str]]:
         """Return the names of programs by source."""
@@ -122,7 +128,14 @@ class Deliveries:
                 " (event, device, modification, shift, started, fresh, fired_to, next_at)"
                 " VALUES (?, ?, ?, ?, 0, 1, ?, ?)",
                 (
-                    (event, device, modification, shift // timedelta(milliseconds=1), stamp, stamp)
+                    (
+                        event,
+                        device,
+                        modification,
+                        shift // timedelta(milliseconds=1),
+                        stamp,
+                        stamp,
+                    )
                     for (event, device), (shift, modification) in draws.items()
                 ),
             )
@@ -134,7 +147,9 @@ class Deliveries:
         """Return unsettled deliveries with a turn after this one, in order."""
         found = await self._file.read(
             lambda db: rows(
-                db, "SELECT * FROM deliveries WHERE outcome IS NULL AND turn > ? ORDER BY turn", (after,)
+                db,
+                "SELECT * FROM deliveries WHERE outcome IS NULL AND turn > ? ORDER BY turn",
+                (after,),
             )
         )
         return [to_delivery(row) for row in found]
@@ -198,7 +213,13 @@ class Deliveries:
                 return row
             db.conn.execute("DELETE FROM deliveries WHERE id = ?", (delivery_id,))
             del row["turn"]  # a new one, at the end of the queue
-            row |= {"outcome": None, "settled": None, "expires": None, "due": millis(at), "attempts": 0}
+            row |= {
+                "outcome": None,
+                "settled": None,
+                "expires": None,
+                "due": millis(at),
+                "attempts": 0,
+            }
             columns = ", ".join(row)
             db.conn.execute(
                 f"INSERT INTO deliveries ({columns}) VALUES ({', '.join('?' * len(row))})",  # noqa: S608 -- column names
@@ -226,7 +247,8 @@ class Deliveries:
         """Return how many kept deliveries ended how."""
         found = await self._file.read(
             lambda db: rows(
-                db, "SELECT coalesce(outcome, 'owed') AS outcome, count(*) AS n FROM deliveries GROUP BY 1"
+                db,
+                "SELECT coalesce(outcome, 'owed') AS outcome, count(*) AS n FROM deliveries GROUP BY 1",
             )
         )
         return {r["outcome"]: r["n"] for r in found}
@@ -235,7 +257,8 @@ class Deliveries:
         """Return how many deliveries are owed, and when the oldest of them was made."""
         row = await self._file.read(
             lambda db: one(
-                db, "SELECT count(*) AS owed, min(created) AS oldest FROM deliveries WHERE outcome IS NULL"
+                db,
+                "SELECT count(*) AS owed, min(created) AS oldest FROM deliveries WHERE outcome IS NULL",
             )
         )
         return row or {}

@@ -9,7 +9,6 @@ from bridge.model import Document, millis
 from bridge.store import changes
 from bridge.store.sqlite import Sqlite, one, rows
 
-
 LIST = """
 SELECT d.*, (SELECT count(*) FROM deliveries w WHERE w.outcome IS NULL AND w.device = d.name) AS owed
 FROM devices d ORDER BY d.name
@@ -48,7 +47,8 @@ def enable(db: Database, name: str, at: datetime) -> bool:
     if not one(db, "SELECT 1 FROM devices WHERE name = ?", (name,)):
         return False
     db.conn.execute(
-        "UPDATE devices SET disabled = NULL, told = NULL, told_at = NULL WHERE name = ?", (name,)
+        "UPDATE devices SET disabled = NULL, told = NULL, told_at = NULL WHERE name = ?",
+        (name,),
     )
     changes.append(db, at, "UPDATE", "DEVICE", name, after={"disabled": None})
     return True

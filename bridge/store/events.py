@@ -65,7 +65,9 @@ def to_event(row: Document) -> Event:
         cancelled=row["cancelled_at"] is not None,
         audiences=tuple(frozenset(a) for a in json.loads(row["audiences"])),
         intervals=tuple(
-            replace(i, end=min(i.end, end)) for i in sorted(found, key=lambda i: i.start) if i.start < end
+            replace(i, end=min(i.end, end))
+            for i in sorted(found, key=lambda i: i.start)
+            if i.start < end
         ),
         units=openadr3.units(document),
         document=row["document"],
@@ -111,7 +113,9 @@ class Events:
         """Answer an event; return it, or None when there is none of this id."""
         return await self._file.write(lambda db: set_opt(db, event_id, opt, at))
 
-    async def list(self, after: str | None, limit: int, *, live: datetime | None = None) -> list[Document]:
+    async def list(
+        self, after: str | None, limit: int, *, live: datetime | None = None
+    ) -> list[Document]:
         """Return events with their origin, the latest start first."""
 
         def read(db: Any) -> list[Document]:
@@ -151,7 +155,9 @@ def set_opt(db: Database, event_id: str, opt: OptType, at: datetime) -> Event | 
     )
     for event in siblings:
         changed = replace(event, opt=opt)
-        changes.append(db, at, "UPDATE", "EVENT", event.id, before=snapshot(event), after=snapshot(changed))
+        changes.append(
+            db, at, "UPDATE", "EVENT", event.id, before=snapshot(event), after=snapshot(changed)
+        )
         arm(db, changed, at)
     return next(replace(e, opt=opt) for e in siblings if e.id == event_id)
 
@@ -193,7 +199,7 @@ class _Saving:
         said = meaning(dispatch)
         if had and origin.modification < had["modification"]:
             log.warning(
-                "older modification ignored", source=self.source.name, event=origin.foreign_id,
+                "older modification ignored", source=self.source.name, event_id=origin.foreign_id,
                 kept=had["modification"], sent=origin.modification,
             )  # fmt: skip
         if had and (
@@ -210,7 +216,7 @@ class _Saving:
         """Cancel an event that its utility has dropped."""
         had = self._origin_row(foreign_id)
         if had:
-            log.info("implied cancellation", source=self.source.name, event=foreign_id)
+            log.info("implied cancellation", source=self.source.name, event_id=foreign_id)
             self._set(had["id"], "cancelled_at = ?, meaning = ''", millis(self.at))
             for event in event_rows(self.db, "e.origin = ?", (had["id"],)):
                 self._cancel_event(event)
@@ -230,11 +236,15 @@ class _Saving:
     ) -> int:
         origin = dispatch.origin
         end = origin.active_to or origin.active_from + self.source.max_open_ended
-        over = origin.cancelled or (origin.status == "completed" and end > self.at + timedelta(minutes=1))
+        over = origin.cancelled or (
+            origin.status == "completed" and end > self.at + timedelta(minutes=1)
+        )
         if had:
             opt, due = had["opt"], had["opt_due"]
         else:
-            opt, due = self._first_opt(self.source.opt_policy, asked=origin.response_required and not over)
+            opt, due = self._first_opt(
+                self.source.opt_policy, asked=origin.response_required and not over
+            )
         columns = {
             "modification": origin.modification,
             "cancelled_at": millis(self.at) if over else None,
@@ -254,7 +264,9 @@ class _Saving:
         insert = f"INSERT INTO origins ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 -- constants
         return self.db.conn.execute(insert, list(columns.values())).lastrowid or 0
 
-    def _first_opt(self, policy: OptPolicy, *, asked: bool) -> tuple[OptType | None, int | None]:
+    def _first_opt(
+        self, policy: OptPolicy, *, asked: bool
+    ) -> tuple[OptType | None, int | None]:
         if policy.rule == "never":
             return "optOut", None
         if policy.rule == "manual" and asked:
@@ -268,13 +280,15 @@ class _Saving:
         for part, document in enumerate(dispatch.documents):
             name = f"{self.source.name}\n{dispatch.origin.foreign_id}\n{part}"
             event_id = str(uuid5(EVENT_IDS, name))
-            self._save_event(event_id, origin, program, part, dispatch, document, kept.get(event_id))
+            self._save_event(
+                event_id, origin, program, part, dispatch, document, kept.get(event_id)
+            )
             seen.add(event_id)
         for event in kept.values():
             if event.id not in seen and not event.cancelled:
                 self._cancel_event(event)
 
-    def _save_event(  # noqa: PLR0913, PLR0917 -- the columns of one row
+    def _save_event(
         self,
         event_id: str,
         origin: int,
@@ -284,7 +298,9 @@ class _Saving:
         document: Document,
         had: Event | None,
     ) -> None:
-        about = one(self.db, "SELECT cancelled_at, active_to FROM origins WHERE id = ?", (origin,))
+        about = one(
+            self.db, "SELECT cancelled_at, active_to FROM origins WHERE id = ?", (origin,)
+        )
         cancelled_at = about["cancelled_at"] if about else None
         document = {"id": event_id, "programID": program, **document}
         columns = {
@@ -316,7 +332,13 @@ class _Saving:
     def _cancel_event(self, event: Event) -> None:
         gone = replace(event, cancelled=True)
         changes.append(
-            self.db, self.at, "UPDATE", "EVENT", event.id, before=snapshot(event), after=snapshot(gone)
+            self.db,
+            self.at,
+            "UPDATE",
+            "EVENT",
+            event.id,
+            before=snapshot(event),
+            after=snapshot(gone),
         )
         self.db.conn.execute(
             "UPDATE events SET cancelled_at = ? WHERE id = ?", (millis(self.at), event.id)
@@ -335,7 +357,9 @@ class _Saving:
         """Return the id of a market context's program; make it where it is new."""
         wanted = self.source.program_names.get(context) or context_name(context)
         key = (self.source.name, context)
-        had = one(self.db, "SELECT id, name FROM programs WHERE source = ? AND context = ?", key)
+        had = one(
+            self.db, "SELECT id, name FROM programs WHERE source = ? AND context = ?", key
+        )
         if had and (had["name"] == wanted or context not in self.source.program_names):
             return str(had["id"])
         program = str(had["id"]) if had else str(uuid5(EVENT_IDS, "\n".join(key)))
@@ -359,7 +383,9 @@ class _Saving:
 def context_name(context: str) -> str:
     """Return a market context's last path segment, or what else of it can be a name."""
     parts = urlsplit(context)
-    return (parts.path.rstrip("/").rpartition("/")[2] or parts.netloc or context or "program")[:100]
+    return (parts.path.rstrip("/").rpartition("/")[2] or parts.netloc or context or "program")[
+        :100
+    ]
 
 
 def meaning(dispatch: Dispatch) -> str:
@@ -374,5 +400,7 @@ def meaning(dispatch: Dispatch) -> str:
         {k: v for k, v in d.items() if k not in {"createdDateTime", "modificationDateTime"}}
         for d in dispatch.documents
     ]
-    text = json.dumps([origin, documents, dispatch.origin.cancelled], default=str, sort_keys=True)
+    text = json.dumps(
+        [origin, documents, dispatch.origin.cancelled], default=str, sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()

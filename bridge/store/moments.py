@@ -28,7 +28,8 @@ class Moments:
         """Return the time of the newest change."""
         row = await self._file.read(
             lambda db: one(
-                db, "SELECT max(at) AS at FROM (SELECT at FROM changes ORDER BY seq DESC LIMIT 1000)"
+                db,
+                "SELECT max(at) AS at FROM (SELECT at FROM changes ORDER BY seq DESC LIMIT 1000)",
             )
         )
         return from_millis(row["at"]) if row and row["at"] is not None else None
@@ -37,7 +38,8 @@ class Moments:
         """Look at every track once more: the devices' lead times may be others now."""
         await self._file.write(
             lambda db: db.conn.execute(
-                "UPDATE tracks SET next_at = min(next_at, ?) WHERE next_at IS NOT NULL", (millis(now),)
+                "UPDATE tracks SET next_at = min(next_at, ?) WHERE next_at IS NOT NULL",
+                (millis(now),),
             )
         )
 
@@ -86,7 +88,12 @@ class Moments:
         """
 
         def work(db: Database) -> None:
-            fired = [(t, moment) for t, firing in firings if _mark(db, t, firing, now) for moment in firing.due]
+            fired = [
+                (t, moment)
+                for t, firing in firings
+                if _mark(db, t, firing, now)
+                for moment in firing.due
+            ]
             for track, moment in sorted(fired, key=lambda pair: pair[1].at):
                 _append(db, track, moment, now)
 
@@ -127,7 +134,8 @@ class Moments:
                 (past[KEEP_STATES], past[KEEP_DELIVERIES], PRUNED_AT_ONCE),
             )
             db.conn.execute(
-                "DELETE FROM tracks WHERE next_at IS NULL AND fired_to < ?", (past[KEEP_STATES],)
+                "DELETE FROM tracks WHERE next_at IS NULL AND fired_to < ?",
+                (past[KEEP_STATES],),
             )
 
         await self._file.write(work, durable=False, tell=False)

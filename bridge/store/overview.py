@@ -27,7 +27,9 @@ class Overview:
         """Return all devices by name, with what each is owed."""
         return await self._devices.list()
 
-    async def list_events(self, after: str | None, limit: int, live: datetime | None) -> list[Document]:
+    async def list_events(
+        self, after: str | None, limit: int, live: datetime | None
+    ) -> list[Document]:
         """Return events with their origin, the latest start first."""
         return await self._events.list(after, limit, live=live)
 

@@ -58,7 +58,9 @@ def paint(db: Database, program: str, lo: int, hi: int, at: datetime) -> None:
         (program, lo, hi),
     )
     layers: dict[tuple[str, str, str], list[list[Painted]]] = {}
-    known = rows(db, "SELECT payload_type, unit, currency FROM series WHERE program = ?", (program,))
+    known = rows(
+        db, "SELECT payload_type, unit, currency FROM series WHERE program = ?", (program,)
+    )
     for row in known:
         layers[row["payload_type"], row["unit"], row["currency"]] = []
     for event in events:
@@ -135,7 +137,11 @@ def _replace(
     new = [p for p in wanted if p.start < hi and p.start + p.length > lo and p not in had]
     gone = [(p, since) for p, since in had.items() if p not in set(wanted)]
     stamp = millis(at)
-    write_many(db, "DELETE FROM prices WHERE series = ? AND start = ?", ((series, p.start) for p, _ in gone))
+    write_many(
+        db,
+        "DELETE FROM prices WHERE series = ? AND start = ?",
+        ((series, p.start) for p, _ in gone),
+    )
     write_many(
         db,
         "INSERT OR REPLACE INTO price_revisions"
@@ -159,7 +165,8 @@ class Prices:
         """Return all programs, by name."""
         return await self._file.read(
             lambda db: rows(
-                db, "SELECT id, name AS programName, source, context FROM programs ORDER BY name"
+                db,
+                "SELECT id, name AS programName, source, context FROM programs ORDER BY name",
             )
         )
 
@@ -197,9 +204,13 @@ class Prices:
         def read(db: Any) -> list[PriceRow]:
             return [
                 _row(series, row)
-                for series in rows(db, _SERIES.replace("s.payload_type = ?", "? = ''"), ("", program, program))
+                for series in rows(
+                    db, _SERIES.replace("s.payload_type = ?", "? = ''"), ("", program, program)
+                )
                 for row in rows(
-                    db, "SELECT * FROM price_revisions WHERE series = ? ORDER BY replaced, start", (series["id"],)
+                    db,
+                    "SELECT * FROM price_revisions WHERE series = ? ORDER BY replaced, start",
+                    (series["id"],),
                 )
             ]
 

@@ -42,7 +42,10 @@ class Sources:
             return None
         given = json.loads(row["registration"])
         return Registration(
-            given["venID"], given["registrationID"], given["vtnID"], timedelta(seconds=given["poll"])
+            given["venID"],
+            given["registrationID"],
+            given["vtnID"],
+            timedelta(seconds=given["poll"]),
         )
 
     async def save_registration(self, source: str, given: Registration | None) -> None:
@@ -76,7 +79,7 @@ class Sources:
         sql = (
             "SELECT foreign_id, modification, opt, request_id FROM origins"
             " WHERE source = ? AND active_to > ? AND opt IS NOT NULL AND response_required"
-            f" AND {untold if listed is None else '1'}"  # noqa: S608 -- one of two constants
+            f" AND {untold if listed is None else '1'}"
         )
         found = await self._file.read(lambda db: rows(db, sql, (source, millis(at))))
         return [
@@ -113,7 +116,7 @@ class Sources:
                     "UPDATE sources SET heard = ? WHERE name = ?", (millis(at), source)
                 ),
                 durable=False,
-            tell=False,
+                tell=False,
             )
 
     async def heard(self) -> Mapping[str, datetime]:

@@ -195,11 +195,15 @@ class _Work:
 
     __slots__ = ("durable", "future", "run")
 
-    def __init__(self, run: Callable[[Database], Any], future: "Future[Any]", durable: bool) -> None:
+    def __init__(
+        self, run: Callable[[Database], Any], future: "Future[Any]", durable: bool
+    ) -> None:
         self.run, self.future, self.durable = run, future, durable
 
 
-def rows(db: Database | sqlite3.Connection, sql: str, values: Iterable[Any] = ()) -> list[dict[str, Any]]:
+def rows(
+    db: Database | sqlite3.Connection, sql: str, values: Iterable[Any] = ()
+) -> list[dict[str, Any]]:
     """Return rows as dictionaries."""
     connection = db.conn if isinstance(db, Database) else db
     cursor = connection.execute(sql, list(values))
@@ -207,7 +211,9 @@ def rows(db: Database | sqlite3.Connection, sql: str, values: Iterable[Any] = ()
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def one(db: Database | sqlite3.Connection, sql: str, values: Iterable[Any] = ()) -> dict[str, Any] | None:
+def one(
+    db: Database | sqlite3.Connection, sql: str, values: Iterable[Any] = ()
+) -> dict[str, Any] | None:
     """Return the first row, or None."""
     found = rows(db, sql, values)
     return found[0] if found else None

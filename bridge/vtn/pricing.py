@@ -92,7 +92,9 @@ class Pricing:
                 CONTENT_TYPES["json"],
             )  # fmt: skip
         if more and query.format == "evcc":
-            raise Problem(400, f"limit: there are more than {query.limit} prices; say an earlier end")
+            raise Problem(
+                400, f"limit: there are more than {query.limit} prices; say an earlier end"
+            )
         reply = reply_tagged(request, FORMATS[query.format](page), CONTENT_TYPES[query.format])
         if after:
             reply.headers["Link"] = f'<{request.url.update_query(cursor=after)}>; rel="next"'
@@ -101,9 +103,13 @@ class Pricing:
     async def _check(self, query: PricesQuery) -> None:
         names = [p["programName"] for p in await self._history.programs()]
         if query.program is not None and query.program not in names:
-            raise Problem(404, f"there is no program {query.program!r}; /api/v1/programs lists them")
+            raise Problem(
+                404, f"there is no program {query.program!r}; /api/v1/programs lists them"
+            )
         if query.format == "evcc" and query.program is None and len(names) > 1:
-            raise Problem(400, f"program: this form holds one program; name one of {', '.join(names)}")
+            raise Problem(
+                400, f"program: this form holds one program; name one of {', '.join(names)}"
+            )
         if query.start and query.end and query.end <= query.start:
             raise Problem(400, "end: must be after start")
 

@@ -66,7 +66,14 @@ SCALES = {
     "p": -12, "n": -9, "micro": -6, "m": -3, "c": -2, "d": -1, "none": 0, "native": 0,
     "k": 3, "M": 6, "G": 9, "T": 12,
 }  # fmt: skip
-_SIGNAL_PARTS = {"intervals", "eiTarget", "signalName", "signalType", "signalID", "currentValue"}
+_SIGNAL_PARTS = {
+    "intervals",
+    "eiTarget",
+    "signalName",
+    "signalType",
+    "signalID",
+    "currentValue",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,8 @@ def read_event(element: etree._Element, ven_id: str | None = None) -> Dispatch:
     try:
         origin = _origin(element)
         signals = [
-            (s, _signal_origin(s)) for s in element.iterfind(".//{*}eiEventSignals/{*}eiEventSignal")
+            (s, _signal_origin(s))
+            for s in element.iterfind(".//{*}eiEventSignals/{*}eiEventSignal")
         ]
         origin = replace(origin, signals=tuple(o for _, o in signals))
         documents = tuple(_document(origin, o, s, ven_id) for s, o in signals)
@@ -256,7 +264,9 @@ def _names(targets: Iterable[Target], ven_id: str | None) -> set[str]:
 def _targets(target: etree._Element | None) -> tuple[Target, ...]:
     if target is None:
         return ()
-    texts = ((_local(e), e.text or next((c.text for c in e.iter() if c.text), "")) for e in target)
+    texts = (
+        (_local(e), e.text or next((c.text for c in e.iter() if c.text), "")) for e in target
+    )
     return tuple(Target(kind, (name or "").strip()) for kind, name in texts)
 
 
@@ -365,7 +375,9 @@ def _write_signal(origin: Origin, about: SignalOrigin, document: Document) -> et
         start = read_time(interval["intervalPeriod"]["start"])
         said = interval["intervalPeriod"]["duration"]
         length = ZERO if said == FOREVER else read_duration(said)
-        intervals.append(_write_interval(interval, start if start != expected else None, length, exponent))
+        intervals.append(
+            _write_interval(interval, start if start != expected else None, length, exponent)
+        )
         expected = start + length
     parts = [
         _STRM.intervals(*intervals),

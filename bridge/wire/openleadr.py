@@ -95,7 +95,9 @@ def _loaded(key: bytes, passphrase: bytes | None) -> PrivateKeyTypes:
     return load_pem_private_key(key, passphrase)
 
 
-def message_writer(cert: bytes | None = None, key: PrivateKeyTypes | None = None) -> Callable[..., str]:
+def message_writer(
+    cert: bytes | None = None, key: PrivateKeyTypes | None = None
+) -> Callable[..., str]:
     """Return what writes a message of a type, signed where a certificate and key are given."""
     harden()
     return partial(messaging.create_message, cert=cert, key=key)

@@ -1,0 +1,53 @@
+# Both `make run` and `make test` do all the set-up that they need on a fresh machine.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint fix bench lock clean
+.DEFAULT_GOAL := test
+
+# What the program needs, from the lock
+$(VENV)/run.stamp: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+# What the tests need beside it
+$(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	touch $@
+
+# The demo: a simulated utility, the bridge, two devices
+run: $(VENV)/run.stamp
+	$(BIN)/openadr-bridge demo
+
+# All tests, e.g. make test ARGS='-k webhook'
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),--cov --cov-report=term)
+
+# Style, types, the direction of imports
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+# Put right what can be put right by itself
+fix: $(VENV)/test.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Measurements, each beside its goal
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m tests.bench
+
+# Work out the locks anew; they hold hashes and no addresses
+lock: $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --group build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --group build --group dev pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV)

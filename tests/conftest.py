@@ -1,0 +1,65 @@
+"""Certificates, settings and a running bridge for tests."""
+
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.app import running
+from bridge.certificates import write_development_set
+from bridge.config import Settings
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("certs")
+    for kind in ("rsa", "ec"):
+        write_development_set(folder / kind, kind)
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Make settings from parts, with free ports and a store of the test's own."""
+
+    def make(
+        sources: list[dict[str, Any]] | None = None,
+        devices: list[dict[str, Any]] | None = None,
+        **others: Any,
+    ) -> Settings:
+        return Settings.model_validate(
+            {
+                "store": {"path": tmp_path / "bridge.db"},
+                "vtn": {"listen": "127.0.0.1:0"},
+                "admin": {"listen": "127.0.0.1:0"},
+                "sources": [{"kind": "openadr2", "ven_name": "bridge", **s} for s in sources or []],
+                "devices": [{"kind": "webhook", **d} for d in devices or []],
+                **others,
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
+def bridge():
+    """Run a bridge for the length of a block."""
+
+    @asynccontextmanager
+    async def run(settings: Settings, clock: Any = None):
+        async with running(settings, clock) as found:
+            yield found
+
+    return run
+
+
+@pytest.fixture
+def tls(certs):
+    """Return the settings of a source that uses a development set."""
+
+    def make(kind: str = "ec") -> dict[str, Any]:
+        folder = certs / kind
+        return {"cert": folder / "ven.crt", "key": folder / "ven.key", "ca": folder / "ca.crt"}
+
+    return make
