@@ -51,6 +51,12 @@ def from_columns(value: int | str, exponent: int) -> Decimal:
 
 def paint(db: Database, program: str, lo: int, hi: int, at: datetime) -> None:
     """Bring a program's series up to what its events say for [lo, hi) milliseconds."""
+    known = rows(
+        db, "SELECT id, payload_type, unit, currency FROM series WHERE program = ?", (program,)
+    )
+    # A kept row that reaches out of the window is cut, so the window takes it in whole.
+    kept = [(r["start"], r["start"] + r["length"]) for s in known for r in _within(db, s["id"], lo, hi)]
+    lo, hi = min([lo, *(start for start, _ in kept)]), max([hi, *(end for _, end in kept)])
     events = rows(
         db,
         "SELECT document, longest, cancelled_at FROM events WHERE program = ? AND test = 0"
@@ -58,9 +64,6 @@ def paint(db: Database, program: str, lo: int, hi: int, at: datetime) -> None:
         (program, lo, hi),
     )
     layers: dict[tuple[str, str, str], list[list[Painted]]] = {}
-    known = rows(
-        db, "SELECT payload_type, unit, currency FROM series WHERE program = ?", (program,)
-    )
     for row in known:
         layers[row["payload_type"], row["unit"], row["currency"]] = []
     for event in events:
@@ -125,14 +128,7 @@ def _replace(
     db: Database, series: int, wanted: list[Painted], lo: int, hi: int, at: datetime
 ) -> None:
     """Make the series say in [lo, hi) what is wanted; keep what it said before."""
-    now = rows(
-        db,
-        "SELECT start, length, value, exponent, since FROM prices WHERE series = ?"
-        " AND start >= coalesce((SELECT max(start) FROM prices WHERE series = ? AND start < ?), ?)"
-        " AND start < ?",
-        (series, series, lo, lo, hi),
-    )
-    now = [row for row in now if row["start"] + row["length"] > lo]
+    now = _within(db, series, lo, hi)
     had = {Painted(r["start"], r["length"], r["value"], r["exponent"]): r["since"] for r in now}
     new = [p for p in wanted if p.start < hi and p.start + p.length > lo and p not in had]
     gone = [(p, since) for p, since in had.items() if p not in set(wanted)]
@@ -153,6 +149,18 @@ def _replace(
         "INSERT INTO prices (series, start, length, value, exponent, since) VALUES (?, ?, ?, ?, ?, ?)",
         ((series, *p, stamp) for p in new),
     )
+
+
+def _within(db: Database, series: int, lo: int, hi: int) -> list[Document]:
+    """Return the rows of a series that hold somewhere in [lo, hi)."""
+    found = rows(
+        db,
+        "SELECT start, length, value, exponent, since FROM prices WHERE series = ?"
+        " AND start >= coalesce((SELECT max(start) FROM prices WHERE series = ? AND start < ?), ?)"
+        " AND start < ?",
+        (series, series, lo, lo, hi),
+    )
+    return [row for row in found if row["start"] + row["length"] > lo]
 
 
 class Prices:

@@ -299,9 +299,10 @@ def _duration(element: etree._Element, path: str) -> timedelta | None:
 
 
 def _xml(element: etree._Element | None) -> str | None:
+    """Return XML in its canonical form: the same, whichever prefixes stood around it."""
     if element is None:
         return None
-    return etree.tostring(element, encoding="unicode", with_tail=False)
+    return etree.tostring(element, method="c14n", exclusive=True, with_tail=False).decode()
 
 
 def _local(element: etree._Element) -> str:

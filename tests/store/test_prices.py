@@ -1,0 +1,158 @@
+"""Price series: painted from events, with every revision."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.interfaces import Batch
+from bridge.model import OptPolicy, millis
+from bridge.store import open_store
+from bridge.store.prices import from_columns, to_columns
+from bridge.wire.openadr2 import read_listing
+from bridge.wire.openleadr import read_message
+from tests.peers import distribute, event, signal
+
+NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+SOURCE = SimpleNamespace(
+    name="s", opt_policy=OptPolicy(), max_open_ended=timedelta(hours=24), program_names={}
+)
+
+
+@pytest.fixture
+async def store(tmp_path):
+    async with open_store(tmp_path / "bridge.db") as found:
+        await found.sources.sync(["s"], NOON)
+        yield found
+
+
+async def say(store, *events, at=NOON, complete=False):
+    listing = read_listing(read_message(distribute(*events).encode()).element)
+
+    async def nothing():
+        pass
+
+    await store.events.save(SOURCE, Batch(listing.dispatches, "r", complete, nothing), at)
+
+
+async def shown(store, start=NOON - 48 * HOUR):
+    rows = await store.prices.prices("EV2A", start, None, "PRICE", None, 1000)
+    return [((r.start - NOON) / HOUR, (r.end - r.start) / HOUR, str(r.value)) for r in rows]
+
+
+def day(name, values, start=NOON, **about):
+    return event(name, start, signal(values, length=about.pop("length", "PT1H")), duration=f"PT{len(values)}H", **about)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_an_amount_is_kept_digit_for_digit(amount):
+    assert str(from_columns(*to_columns(amount))) == str(amount) or amount == 0
+
+
+async def test_a_day_is_painted_once(store):
+    await say(store, day("A", ["0.1", "-0.25", "0"]))
+    await say(store, day("A", ["0.1", "-0.25", "0"]))
+    assert await shown(store) == [(0, 1, "0.1"), (1, 1, "-0.25"), (2, 1, "0")]
+    assert await store.prices.revisions("EV2A") == []
+
+
+async def test_of_overlapping_issues_the_newest_holds_and_gives_way_again(store):
+    await say(store, day("A", ["1", "2", "3"]))
+    await say(store, day("B", ["9"], start=NOON + HOUR), at=NOON + HOUR / 60)
+    assert await shown(store) == [(0, 1, "1"), (1, 1, "9"), (2, 1, "3")]
+    gone = day("B", ["9"], start=NOON + HOUR, modification=1, status="cancelled")
+    await say(store, gone, at=NOON + HOUR / 30)
+    assert await shown(store) == [(0, 1, "1"), (1, 1, "2"), (2, 1, "3")]
+    assert [str(r.value) for r in await store.prices.revisions("EV2A")] == ["2", "9"]
+
+
+async def test_a_finer_price_cuts_into_a_coarser_one(store):
+    await say(store, day("A", ["1", "2"]))
+    await say(store, event("B", NOON + HOUR / 4, signal(["5"], length="PT15M"), duration="PT15M"))
+    assert await shown(store) == [(0, 0.25, "1"), (0.25, 0.25, "5"), (0.5, 0.5, "1"), (1, 1, "2")]
+
+
+async def test_cancelling_withdraws_what_was_still_to_come(store):
+    await say(store, day("A", ["1", "2", "3"]))
+    gone = day("A", ["1", "2", "3"], modification=1, status="cancelled")
+    await say(store, gone, at=NOON + HOUR * 1.5)
+    assert await shown(store) == [(0, 1, "1"), (1, 0.5, "2")]
+    assert [str(r.value) for r in await store.prices.revisions("EV2A")] == ["2", "3"]
+
+
+async def test_a_correction_is_a_revision(store):
+    await say(store, day("A", ["1", "2"]))
+    await say(store, day("A", ["1", "2.5"], modification=1), at=NOON + HOUR)
+    assert await shown(store) == [(0, 1, "1"), (1, 1, "2.5")]
+    (was,) = await store.prices.revisions("EV2A")
+    assert (was.start, was.value, was.since) == (NOON + HOUR, Decimal(2), NOON)
+
+
+async def test_relative_prices_levels_and_test_events_are_no_prices(store):
+    await say(
+        store,
+        event("R", NOON, signal(["2"], kind="priceMultiplier", unit="")),
+        event("L", NOON, signal(["1"], "SIMPLE", "level", unit="")),
+        day("T", ["7"], test="true"),
+    )
+    assert await shown(store) == []
+
+
+async def test_pages_go_on_where_the_last_ended(store):
+    await say(store, day("A", [str(n) for n in range(24)]))
+    found, after = [], None
+    while page := await store.prices.prices(None, NOON, None, "PRICE", after, 7):
+        found += page
+        after = (page[-1].program, page[-1].series, page[-1].start)
+    assert [int(r.value) for r in found] == list(range(24))
+
+
+async def test_a_price_that_holds_at_the_start_is_shown_and_one_that_ended_is_not(store):
+    await say(store, day("A", ["1", "2", "3"]))
+    assert await shown(store, NOON + HOUR * 1.5) == [(1, 1, "2"), (2, 1, "3")]
+    assert await shown(store, NOON + HOUR) == [(1, 1, "2"), (2, 1, "3")]
+
+
+async def test_a_dropped_event_and_an_unchanged_one(store):
+    await say(store, day("A", ["1"]), day("B", ["2"], start=NOON + 5 * HOUR))
+    await say(store, day("B", ["2"], start=NOON + 5 * HOUR), complete=True)
+    assert await shown(store) == [(5, 1, "2")]
+
+
+async def test_an_older_modification_changes_nothing(store):
+    await say(store, day("A", ["2"], modification=3))
+    await say(store, day("A", ["1"], modification=2))
+    assert await shown(store) == [(0, 1, "2")]
+
+
+async def test_a_program_renamed_in_the_settings_and_one_with_the_same_name(store, tmp_path):
+    await say(store, day("A", ["1"]))
+    await say(store, day("B", ["1"], context="http://other.example/EV2A"))
+    await say(store, day("C", ["1"], context="http://third.example/x/EV2A"))
+    assert [p["programName"] for p in await store.prices.programs()] == ["EV2A", "EV2A-s", "EV2A-s-2"]
+    SOURCE.program_names = {"http://utility.example/EV2A": "Home"}
+    try:
+        await say(store, day("A", ["3"], modification=1))
+    finally:
+        SOURCE.program_names = {}
+    assert "Home" in [p["programName"] for p in await store.prices.programs()]
+
+
+async def test_what_history_costs_does_not_grow(store):
+    for n in range(30):
+        await say(store, day(f"D{n}", [str(n)] * 24, start=NOON + timedelta(days=n - 40)))
+    plan = await store.prices._file.read(
+        lambda db: [
+            r[3]
+            for r in db.execute(
+                "EXPLAIN QUERY PLAN SELECT document FROM events WHERE program = ? AND test = 0"
+                " AND active_to > ? AND active_from < ? ORDER BY issued DESC",
+                ("p", millis(NOON), millis(NOON)),
+            )
+        ]
+    )
+    assert any("events_by_program" in step for step in plan)
