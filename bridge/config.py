@@ -226,7 +226,8 @@ def _named(where: str, work: Any) -> None:
 
 def _first_mistake(error: ValidationError) -> str:
     """Say the first mistake in one line: the field, what is wrong, what would be right."""
-    mistakes = error.errors()
+    # A key that is not known explains most others that are missing.
+    mistakes = sorted(error.errors(), key=lambda m: m["type"] != "extra_forbidden")
     first = mistakes[0]
     where = ".".join(str(step) for step in first["loc"])
     said = first["msg"].removeprefix("Value error, ")

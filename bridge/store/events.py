@@ -100,12 +100,14 @@ class Events:
         """Keep events with their prices and change rows, in one transaction."""
 
         def work(db: Database) -> None:
+            saving = _Saving(db, source, at)
             for dispatch in batch.dispatches:
-                _Saving(db, source, at).dispatch(dispatch, batch.request_id)
+                saving.dispatch(dispatch, batch.request_id)
             if batch.complete:
                 listed = {d.origin.foreign_id for d in batch.dispatches}
                 for foreign_id in missing(db, source.name, listed, at):
-                    _Saving(db, source, at).cancel(foreign_id)
+                    saving.cancel(foreign_id)
+            saving.paint()
 
         await self._file.write(work)
 
@@ -188,10 +190,11 @@ def arm(db: Database, event: Event, at: datetime) -> None:
 
 
 class _Saving:
-    """One dispatch being saved, inside a transaction."""
+    """A batch being saved, inside a transaction; prices are painted once, at its end."""
 
     def __init__(self, db: Database, source: Source, at: datetime) -> None:
         self.db, self.source, self.at = db, source, at
+        self.repaint: dict[str, tuple[datetime, datetime]] = {}  # program → from, to
 
     def dispatch(self, dispatch: Dispatch, request_id: str) -> None:
         origin = dispatch.origin
@@ -327,7 +330,7 @@ class _Saving:
         )  # fmt: skip
         self.db.conn.execute("UPDATE events SET issued = ? WHERE id = ?", (seq, event_id))
         arm(self.db, event, self.at)
-        self._paint(program, event, had)
+        self._touch(program, event, had)
 
     def _cancel_event(self, event: Event) -> None:
         gone = replace(event, cancelled=True)
@@ -345,12 +348,18 @@ class _Saving:
         )
         arm(self.db, gone, self.at)
         row = one(self.db, "SELECT program FROM events WHERE id = ?", (event.id,))
-        self._paint(row["program"] if row else "", event, None)
+        self._touch(row["program"] if row else "", event, None)
 
-    def _paint(self, program: str, event: Event, had: Event | None) -> None:
-        both = [e for e in (event, had) if e and any(map(is_price, e.units))]
-        if both:
-            lo, hi = min(e.start for e in both), max(e.end for e in both)
+    def _touch(self, program: str, *changed: Event | None) -> None:
+        """Note that prices of a program may be others now."""
+        for event in changed:
+            if event and any(map(is_price, event.units)):
+                lo, hi = self.repaint.get(program, (event.start, event.end))
+                self.repaint[program] = min(lo, event.start), max(hi, event.end)
+
+    def paint(self) -> None:
+        """Bring the price series up to what was saved."""
+        for program, (lo, hi) in self.repaint.items():
             prices.paint(self.db, program, millis(lo), millis(hi), self.at)
 
     def _program(self, context: str) -> str:

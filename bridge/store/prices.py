@@ -5,7 +5,8 @@ a cancelled one counts up to the instant it was cancelled. What a new painting r
 kept as a revision.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -93,25 +94,30 @@ def _layers(event: Document) -> dict[tuple[str, str, str], list[Painted]]:
 
 def _flatten(stack: list[list[Painted]]) -> list[Painted]:
     """Lay the layers over each other, the first on top."""
-    painted: list[Painted] = []
+    painted: list[Painted] = []  # in order, and never overlapping
     for layer in stack:
         for piece in layer:
-            painted += _uncovered(piece, painted)
-    return sorted(painted)
+            for part in _uncovered(piece, painted):
+                insort(painted, part)
+    return painted
 
 
-def _uncovered(piece: Painted, painted: Iterable[Painted]) -> list[Painted]:
+def _uncovered(piece: Painted, painted: Sequence[Painted]) -> list[Painted]:
     """Return what of a piece is not painted yet."""
     end = piece.start + piece.length
-    over = sorted(p for p in painted if p.start < end and p.start + p.length > piece.start)
+    first = max(bisect_left(painted, piece.start, key=_start) - 1, 0)
     left, start = [], piece.start
-    for cover in over:
+    for cover in painted[first : bisect_left(painted, end, key=_start)]:
         if cover.start > start:
             left.append(piece._replace(start=start, length=cover.start - start))
         start = max(start, cover.start + cover.length)
     if start < end:
         left.append(piece._replace(start=start, length=end - start))
     return left
+
+
+def _start(piece: Painted) -> int:
+    return piece.start
 
 
 def _series(db: Database, program: str, kind: str, unit: str, currency: str) -> int:
@@ -131,7 +137,8 @@ def _replace(
     now = _within(db, series, lo, hi)
     had = {Painted(r["start"], r["length"], r["value"], r["exponent"]): r["since"] for r in now}
     new = [p for p in wanted if p.start < hi and p.start + p.length > lo and p not in had]
-    gone = [(p, since) for p, since in had.items() if p not in set(wanted)]
+    still = set(wanted)
+    gone = [(p, since) for p, since in had.items() if p not in still]
     stamp = millis(at)
     write_many(
         db,
