@@ -159,6 +159,23 @@ def client_context(
     return context
 
 
+def explain_handshake(error: BaseException) -> str | None:
+    """Say what a failed TLS handshake means to a person, where it can be told."""
+    text = str(error)
+    if "HANDSHAKE_FAILURE" in text or "NO_SHARED_CIPHER" in text or "NO_CIPHERS" in text:
+        return f"no TLS cipher in common; legacy_ciphers = true if it knows no newer ({text})"
+    if "certificate has expired" in text:
+        return f"a certificate in the peer's chain has expired ({text})"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return f"the peer's certificate is not good: check `ca` and the host's name ({text})"
+    if isinstance(error, OSError) and error.errno is None and not isinstance(error, TimeoutError):
+        return (
+            "the peer closed the connection during the TLS handshake: set legacy_ciphers = true "
+            "if it knows no newer cipher, and see that it accepts our certificate"
+        )
+    return None
+
+
 def server_context(cert: Path, key: Path) -> ssl.SSLContext:
     """Return a TLS context for a listener; TLS 1.2 or newer."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -53,7 +53,7 @@ class Scene:
                 return
             self.clock.pass_time(MINUTE / 4)
             await asyncio.sleep(0.03)
-        raise AssertionError("did not become true")
+        raise AssertionError([(r["type"], r["outcome"], r["attempts"], r["problem"]) for r in await self.rows()])
 
     async def rows(self, device=None, outcome=None):
         return await self.bridge.store.deliveries.list(None, 1000, device, outcome)
@@ -188,7 +188,8 @@ async def test_bad_devices_hold_up_no_other_and_get_what_they_should_when_they_r
 
 async def test_a_device_that_was_away_for_a_day(scene):
     device, other = Device(), Device()
-    async with scene(d=(device, {}), o=(other, {})) as s:
+    hold = {"on_stale": "hold"}
+    async with scene(d=(device, hold), o=(other, hold)) as s:
         await device.stop()
         await s.say(
             event("PAST", NOON + HOUR, levels([1])),

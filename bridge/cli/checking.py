@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 
-from bridge.certificates import check_validity, fingerprint_matches
+from bridge.certificates import check_validity, explain_handshake, fingerprint_matches
 from bridge.config import Settings
 from bridge.errors import BridgeError
 from bridge.model import Document
@@ -85,15 +85,8 @@ async def _connect(
             _, writer = await asyncio.open_connection(host.strip("[]"), port, ssl=tls)
     except TimeoutError:
         return f"no connection within {TIMEOUT:g} s"
-    except ssl.SSLError as error:
-        hint = (
-            "; set legacy_ciphers = true if it knows no newer cipher"
-            if "HANDSHAKE" in str(error)
-            else ""
-        )
-        return f"TLS fails: {error}{hint}"
-    except OSError as error:
-        return str(error)
+    except OSError as error:  # an SSLError is one too
+        return explain_handshake(error) or str(error)
     peer = writer.get_extra_info("ssl_object")
     writer.close()
     der = peer.getpeercert(binary_form=True) if peer else None

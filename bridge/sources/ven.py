@@ -14,7 +14,7 @@ from aiohttp import ClientTimeout, DummyCookieJar, TCPConnector
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from openleadr import OpenADRClient
 
-from bridge.certificates import fingerprint_matches
+from bridge import certificates
 from bridge.errors import SourceError, Unregistered, WireError
 from bridge.model import Answer, Registration
 from bridge.wire import openleadr
@@ -44,7 +44,7 @@ class _Pin(aiohttp.Fingerprint):
         if tls is None:
             return
         self.peer = tls.getpeercert(binary_form=True)
-        if self._wanted and not (self.peer and fingerprint_matches(self._wanted, self.peer)):
+        if self._wanted and not (self.peer and certificates.fingerprint_matches(self._wanted, self.peer)):
             raise aiohttp.ServerFingerprintMismatch(b"", b"", "", 0)
 
 
@@ -241,26 +241,15 @@ async def _limited(reply: aiohttp.ClientResponse) -> bytes:
 
 def _explain(error: Exception) -> str:
     """Say what a failed connection means to a person."""
-    text = str(error)
     if isinstance(error, aiohttp.ServerFingerprintMismatch):
         return (
             "the VTN's certificate has another fingerprint than vtn_fingerprint says; "
             "if it was renewed, ask the utility for the new one"
         )
-    if "HANDSHAKE_FAILURE" in text or "NO_SHARED_CIPHER" in text or "NO_CIPHERS" in text:
-        return f"no TLS cipher in common; set legacy_ciphers = true if the VTN knows no newer ({text})"
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno is None:
-        return (
-            "the VTN closed the connection during the TLS handshake: set legacy_ciphers = true "
-            "if it knows no newer cipher, and see that it accepts our certificate"
-        )
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the VTN closed the connection without an answer; does it accept our certificate?"
-    if "certificate has expired" in text:
-        return f"a certificate in the VTN's chain has expired ({text})"
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"the VTN's certificate is not good: check `ca` and the host's name ({text})"
-    return f"{type(error).__name__}: {text}"
+    trouble = certificates.explain_handshake(getattr(error, "os_error", error))
+    return trouble or f"{type(error).__name__}: {error}"
 
 
 def _ok(request_id: str) -> dict[str, Any]:
