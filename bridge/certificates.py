@@ -89,9 +89,7 @@ def read_key(path: Path, passphrase: str | None = None) -> PrivateKeyTypes:
     """Read a private key."""
     pem = _read(path, "a PEM private key")
     try:
-        return serialization.load_pem_private_key(
-            pem, passphrase.encode() if passphrase else None
-        )
+        return serialization.load_pem_private_key(pem, passphrase.encode() if passphrase else None)
     except (ValueError, TypeError) as error:
         raise SettingsError(
             f"{path}: cannot be used as a private key ({error}); give a PEM key, and "
@@ -148,9 +146,7 @@ def client_context(
     try:
         context.load_verify_locations(ca)
     except ssl.SSLError as error:
-        raise SettingsError(
-            f"{ca}: holds no CA certificate that can be used ({error})"
-        ) from error
+        raise SettingsError(f"{ca}: holds no CA certificate that can be used ({error})") from error
     try:
         # Without a passphrase OpenSSL would ask for one on the terminal.
         context.load_cert_chain(cert, key, passphrase or "")

@@ -44,8 +44,10 @@ class WallClock:
         slept makes nobody late by more than `LONGEST_NAP`.
         """
         left = LONGEST_NAP if until is None else (until - self.now()).total_seconds()
+        # Not wait_for: in Python 3.11 it loses a cancellation that comes with the bell.
         with suppress(TimeoutError):
-            await asyncio.wait_for(bell.wait(), max(0.0, min(left, LONGEST_NAP)))
+            async with asyncio.timeout(max(0.0, min(left, LONGEST_NAP))):
+                await bell.wait()
         rang = bell.is_set()
         bell.clear()
         return rang

@@ -187,9 +187,7 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(f"{path}: {_first_mistake(error)}") from error
     except SettingsError as error:
         said = str(error)
-        raise SettingsError(
-            said if said.startswith(f"{path}:") else f"{path}: {said}"
-        ) from error
+        raise SettingsError(said if said.startswith(f"{path}:") else f"{path}: {said}") from error
     return found
 
 

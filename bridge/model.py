@@ -249,9 +249,7 @@ class Audience:
     names: frozenset[str] = frozenset()  # its resources and groups
     test_events: bool = False
 
-    def includes(
-        self, program: str, audiences: Sequence[frozenset[str]], *, test: bool
-    ) -> bool:
+    def includes(self, program: str, audiences: Sequence[frozenset[str]], *, test: bool) -> bool:
         """Whether an event of this program, aimed so, concerns the device."""
         return (
             (self.test_events or not test)

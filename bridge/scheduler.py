@@ -68,8 +68,6 @@ class Scheduler:
         self._newest = max(filter(None, (newest, self._newest)), default=None)
         behind = self._newest is not None and now < self._newest - TOLERANCE
         if behind and self.held_since is None:
-            log.warning(
-                "the clock is behind what is stored; moments are held", newest=self._newest
-            )
+            log.warning("the clock is behind what is stored; moments are held", newest=self._newest)
         self.held_since = (self.held_since or now) if behind else None
         return behind

@@ -192,9 +192,7 @@ def moments(event: Event, leads: Iterable[timedelta]) -> list[Moment]:
     found += [Moment("interval", i.start, index) for index, i in enumerate(event.intervals)]
     starts = {i.start for i in event.intervals}
     found += [
-        Moment("gap", i.end)
-        for i in event.intervals
-        if i.end not in starts and i.end < event.end
+        Moment("gap", i.end) for i in event.intervals if i.end not in starts and i.end < event.end
     ]
     found.append(Moment("ended", event.end))
     order = {"upcoming": 0, "gap": 1, "ended": 2, "started": 3, "interval": 4}

@@ -172,9 +172,7 @@ def _authorized(by_handler: dict[Any, Route], authorize: Authorize) -> Middlewar
                     {"WWW-Authenticate": 'Bearer realm="openadr-bridge"'},
                 )
             if route and route.scope and SCOPES.index(scope) < SCOPES.index(route.scope):
-                raise Problem(
-                    403, f"this needs a token of scope {route.scope}; yours has {scope}"
-                )
+                raise Problem(403, f"this needs a token of scope {route.scope}; yours has {scope}")
         return await handler(request)
 
     return check
@@ -237,9 +235,7 @@ def describe(title: str, routes: Sequence[Route]) -> Document:
         answers: Document = {"200": {"description": "as the summary says"}}
         problems = {"400": "bad request"} if route.query else {}
         problems |= (
-            {"401": "no good token", "403": "the token's scope is too small"}
-            if route.scope
-            else {}
+            {"401": "no good token", "403": "the token's scope is too small"} if route.scope else {}
         )
         answers |= {
             status: {"description": text, "content": {"application/problem+json": {}}}

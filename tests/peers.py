@@ -314,7 +314,11 @@ class RawVtn:
         said = self.fail() if self.fail else self._answer(kind, xml)
         # A VEN that polls and gets nothing has done all there was to do.
         self.done = kind == "oadrPoll" and "oadrResponse" in str(said)
-        return said if isinstance(said, web.StreamResponse) else web.Response(text=said, content_type="application/xml")
+        return (
+            said
+            if isinstance(said, web.StreamResponse)
+            else web.Response(text=said, content_type="application/xml")
+        )
 
     def _answer(self, kind: str, xml: str) -> Any:
         if kind in {"oadrQueryRegistration", "oadrCreatePartyRegistration"}:
@@ -361,7 +365,9 @@ class RawVtn:
 class StockUtility:
     """A stock OpenLEADR VTN in a process of its own, over mutual TLS."""
 
-    def __init__(self, certs: Path, *, events: list[Any] = [], sign: bool = False, poll: float = 1) -> None:  # noqa: B006
+    def __init__(
+        self, certs: Path, *, events: list[Any] = [], sign: bool = False, poll: float = 1
+    ) -> None:  # noqa: B006
         self.about = {
             "cert": str(certs / "vtn.crt"), "key": str(certs / "vtn.key"), "ca": str(certs / "ca.crt"),
             "vens": {"bridge": str(certs / "ven.crt")}, "poll": poll, "sign": sign, "events": events,

@@ -26,7 +26,19 @@ class Plan:
     def __init__(self, seed):
         self.random, self.events, self.truth = random.Random(seed), [], []
 
-    def add(self, name, start, kind, values, length, *, priority=None, group=None, also=None, open_ended=False):
+    def add(
+        self,
+        name,
+        start,
+        kind,
+        values,
+        length,
+        *,
+        priority=None,
+        group=None,
+        also=None,
+        open_ended=False,
+    ):
         body = signal if kind == "PRICE" else levels
         iso = f"PT{int(length.total_seconds() // 60)}M"
         total = f"PT{int(length.total_seconds() // 60) * len(values)}M"
@@ -35,14 +47,23 @@ class Plan:
             parts.append(levels(also, iso))
         target = f"<ei:groupID>{group}</ei:groupID>" if group else ""
         self.events.append(
-            event(name, start, *parts, duration="PT0S" if open_ended else total, priority=priority, targets=target)
+            event(
+                name,
+                start,
+                *parts,
+                duration="PT0S" if open_ended else total,
+                priority=priority,
+                targets=target,
+            )
         )
         if open_ended:
             length = 24 * HOUR
         for which, row in ((kind, values), ("SIMPLE", also or [])):
             for n, value in enumerate(row):
                 begin = start + n * length
-                self.truth.append((which, begin, begin + length, priority, len(self.events), value, group))
+                self.truth.append(
+                    (which, begin, begin + length, priority, len(self.events), value, group)
+                )
 
     def holds(self, kind, at, groups):
         found = [
@@ -69,21 +90,32 @@ def week(seed):
             timedelta(minutes=draw.choice([5, 30, 60, 240])),
             priority=draw.choice([None, 1, 2, 5]), group=draw.choice([None, None, "east", "west"]),
         )  # fmt: skip
-    plan.add("two-signals", MONDAY + 50 * HOUR, "PRICE", ["1.5", "2.5"], HOUR, priority=1, also=[1, 2])
+    plan.add(
+        "two-signals", MONDAY + 50 * HOUR, "PRICE", ["1.5", "2.5"], HOUR, priority=1, also=[1, 2]
+    )
     plan.add("open", MONDAY + 80 * HOUR, "SIMPLE", [1], HOUR, priority=9, open_ended=True)
     return plan
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_the_devices_state_is_right_at_every_instant_of_a_week(settings, bridge, tmp_path, seed):
+async def test_the_devices_state_is_right_at_every_instant_of_a_week(
+    settings, bridge, tmp_path, seed
+):
     plan, clock, vtn = week(seed), SimClock(MONDAY - 2 * HOUR), RawVtn()
     vtn.poll = "PT1H"
     vtn.list(*plan.events)
-    devices = {"plain": (Device(), set()), "east": (Device(), {"east"}), "west": (Device(), {"west"})}
+    devices = {
+        "plain": (Device(), set()),
+        "east": (Device(), {"east"}),
+        "west": (Device(), {"west"}),
+    }
     async with started(vtn, *[d for d, _ in devices.values()]):
         made = settings(
             [{"name": "utility", "vtn_url": vtn.url}],
-            [{"name": n, "url": d.url, "groups": sorted(g), "refresh": "1d"} for n, (d, g) in devices.items()],
+            [
+                {"name": n, "url": d.url, "groups": sorted(g), "refresh": "1d"}
+                for n, (d, g) in devices.items()
+            ],
             site={"timezone": "America/Los_Angeles"},
         )
         async with bridge(made, clock):
@@ -101,7 +133,10 @@ async def test_the_devices_state_is_right_at_every_instant_of_a_week(settings, b
                     if state["next"]:
                         then = datetime.fromisoformat(state["next"]["at"])
                         price = plan.holds("PRICE", then, groups)
-                        assert state["next"]["price"] == (Decimal(price) if price else None), (name, at)
+                        assert state["next"]["price"] == (Decimal(price) if price else None), (
+                            name,
+                            at,
+                        )
     assert vtn.count("oadrPoll") > 10
     assert len(devices["plain"][0].events("event.started")) >= 9
 

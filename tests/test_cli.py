@@ -74,7 +74,9 @@ def test_certificates(run, tmp_path):
 
 def test_backup_restore_stats_and_vacuum(run, tmp_path):
     run("token", "create", "a")
-    assert "certificates, keys and secret files are not in it" in run("backup", str(tmp_path / "copy.db"))
+    assert "certificates, keys and secret files are not in it" in run(
+        "backup", str(tmp_path / "copy.db")
+    )
     run("token", "create", "b")
     assert "what stood there is" in run("restore", str(tmp_path / "copy.db"))
     assert json.loads(run("db", "stats", "--json"))["rows"]["tokens"] == 1
@@ -113,11 +115,25 @@ async def test_check_names_a_cipher_a_fingerprint_and_an_expiry(certs, tmp_path,
         patch.setattr("bridge.certificates.DEV_DAYS", -1 / 1440)
         write_development_set(tmp_path / "old")
     old = {k: tmp_path / "old" / f for k, f in (("cert", "ven.crt"), ("key", "ven.key"))}
-    source = {"kind": "openadr2", "ven_name": "b", "vtn_url": vtn.url, **tls("rsa"), "legacy_ciphers": True}
+    source = {
+        "kind": "openadr2",
+        "ven_name": "b",
+        "vtn_url": vtn.url,
+        **tls("rsa"),
+        "legacy_ciphers": True,
+    }
     sources = [
         {**source, "name": "modern", "legacy_ciphers": False},
-        {**source, "name": "pinned", "vtn_fingerprint": read_certificate(certs / "rsa" / "vtn.crt").sha256},
-        {**source, "name": "other", "vtn_fingerprint": read_certificate(certs / "rsa" / "ven.crt").sha256},
+        {
+            **source,
+            "name": "pinned",
+            "vtn_fingerprint": read_certificate(certs / "rsa" / "vtn.crt").sha256,
+        },
+        {
+            **source,
+            "name": "other",
+            "vtn_fingerprint": read_certificate(certs / "rsa" / "ven.crt").sha256,
+        },
         {**source, "name": "old", **old},
         {**source, "name": "proxied", "proxy": "http://127.0.0.1:3128"},
     ]
@@ -138,7 +154,9 @@ def test_a_mistake_in_the_settings_is_one_line_and_exit_2(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"{tmp_path / 'bridge.toml'}: vtm: is not a setting; did you mean 'vtn'?\n"
+    assert (
+        done.stderr == f"{tmp_path / 'bridge.toml'}: vtm: is not a setting; did you mean 'vtn'?\n"
+    )
 
 
 def test_what_is_not_there_is_said(run):

@@ -43,7 +43,11 @@ def test_defaults_are_those_of_the_documentation(read):
     assert (source.sign, source.opt, source.check_hostname) == (False, "always", True)
     assert device.programs == ("*",)
     assert (device.format, device.on_stale, device.test_events) == ("full", "normal", False)
-    assert [str(v) for v in (device.refresh, device.lead, device.stale_after)] == ["0:05:00", "0:10:00", "2:00:00"]
+    assert [str(v) for v in (device.refresh, device.lead, device.stale_after)] == [
+        "0:05:00",
+        "0:10:00",
+        "2:00:00",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,11 @@ def test_the_environment_overrides_the_file(read, monkeypatch):
     monkeypatch.setenv("OPENADR_BRIDGE_VTN__LISTEN", "127.0.0.1:9999")
     monkeypatch.setenv("OPENADR_BRIDGE_SITE__TIMEZONE", "Europe/Berlin")
     found = read("[vtn]\nlisten = '127.0.0.1:1'\npublic_prices = false")
-    assert (found.vtn.port, found.site.timezone, found.vtn.open_prices) == (9999, "Europe/Berlin", False)
+    assert (found.vtn.port, found.site.timezone, found.vtn.open_prices) == (
+        9999,
+        "Europe/Berlin",
+        False,
+    )
 
 
 def test_a_listener_open_to_the_network_is_allowed_on_purpose(read):

@@ -15,7 +15,17 @@ from bridge.store.devices import enable
 from bridge.store.files import beside
 from bridge.wire.openadr2 import read_listing
 from bridge.wire.openleadr import read_message
-from tests.peers import Device, SimClock, distribute, event, eventually, levels, quiet, signal, started
+from tests.peers import (
+    Device,
+    SimClock,
+    distribute,
+    event,
+    eventually,
+    levels,
+    quiet,
+    signal,
+    started,
+)
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -53,7 +63,9 @@ class Scene:
                 return
             self.clock.pass_time(MINUTE / 4)
             await asyncio.sleep(0.03)
-        raise AssertionError([(r["type"], r["outcome"], r["attempts"], r["problem"]) for r in await self.rows()])
+        raise AssertionError(
+            [(r["type"], r["outcome"], r["attempts"], r["problem"]) for r in await self.rows()]
+        )
 
     async def rows(self, device=None, outcome=None):
         return await self.bridge.store.deliveries.list(None, 1000, device, outcome)
@@ -70,7 +82,8 @@ def scene(settings, bridge, tmp_path):
         nobody = {"name": "s", "vtn_url": "http://127.0.0.1:9/x"}
         async with started(*[d for d, _ in devices.values()]):
             made = settings(
-                [nobody], [{"name": n, "url": d.url, "refresh": "1d", **o} for n, (d, o) in devices.items()]
+                [nobody],
+                [{"name": n, "url": d.url, "refresh": "1d", **o} for n, (d, o) in devices.items()],
             )
             async with bridge(made, clock) as running:
                 yield Scene(running, made, clock, tmp_path / "bridge.db")
@@ -131,8 +144,20 @@ async def test_targets_programs_and_test_events(scene):
     ) as s:
         await s.say(
             event("ALL", NOON + HOUR, levels([1]), context="http://u/CPP"),
-            event("R1", NOON + HOUR, levels([1]), context="http://u/CPP", targets="<ei:resourceID>r1</ei:resourceID>"),
-            event("G1", NOON + HOUR, levels([1]), context="http://u/EV2A", targets="<ei:groupID>g1</ei:groupID>"),
+            event(
+                "R1",
+                NOON + HOUR,
+                levels([1]),
+                context="http://u/CPP",
+                targets="<ei:resourceID>r1</ei:resourceID>",
+            ),
+            event(
+                "G1",
+                NOON + HOUR,
+                levels([1]),
+                context="http://u/EV2A",
+                targets="<ei:groupID>g1</ei:groupID>",
+            ),
             event("TEST", NOON + HOUR, levels([1]), test="true"),
             event("NOBODY", NOON + HOUR, levels([1]), targets="<ei:groupID>nobody</ei:groupID>"),
         )
@@ -163,7 +188,10 @@ async def test_bad_devices_hold_up_no_other_and_get_what_they_should_when_they_r
     good, hanging, refusing, failing = Device(), Device(), Device(), Device()
     hanging.hang, failing.status = True, 500
     async with scene(
-        good=(good, {}), hanging=(hanging, {"timeout": "1s"}), refusing=(refusing, {}), failing=(failing, {})
+        good=(good, {}),
+        hanging=(hanging, {"timeout": "1s"}),
+        refusing=(refusing, {}),
+        failing=(failing, {}),
     ) as s:
         await refusing.stop()
         await s.say(event("E", NOON + HOUR, levels([1, 2]), duration="PT2H"))
@@ -172,7 +200,9 @@ async def test_bad_devices_hold_up_no_other_and_get_what_they_should_when_they_r
         await eventually(lambda: "event.started" in good.types())
         hanging.hang, failing.status = False, 204
         await refusing.start()
-        await s.pass_until(lambda: all("interval.started" in d.types() for d in (hanging, refusing, failing)))
+        await s.pass_until(
+            lambda: all("interval.started" in d.types() for d in (hanging, refusing, failing))
+        )
         while s.clock.now() < NOON + 4 * HOUR:
             s.clock.pass_time(15 * MINUTE)
             await s.quiet()
@@ -243,7 +273,11 @@ async def test_a_delivery_given_up_can_be_sent_again_with_the_same_body(scene):
         device.status = 204
         again = await s.bridge.store.deliveries.retry(row["id"], s.clock.now())
         assert again["outcome"] is None
-        await eventually(lambda: any(h["webhook-id"] == row["id"] and b == row["body"] for h, b in device.received))
+        await eventually(
+            lambda: any(
+                h["webhook-id"] == row["id"] and b == row["body"] for h, b in device.received
+            )
+        )
         assert await s.bridge.store.deliveries.retry("nothing of this id", s.clock.now()) is None
 
 
@@ -285,7 +319,9 @@ async def test_repeats_are_byte_identical_under_the_same_id(scene):
         await s.quiet()
     bodies = {}
     for headers, body in device.received:
-        bodies.setdefault(headers["Webhook-Id"] if "Webhook-Id" in headers else headers["webhook-id"], set()).add(body)
+        bodies.setdefault(
+            headers["Webhook-Id"] if "Webhook-Id" in headers else headers["webhook-id"], set()
+        ).add(body)
     assert len(bodies) < len(device.received)
     assert all(len(b) == 1 for b in bodies.values())
 
@@ -323,7 +359,16 @@ async def test_a_drawn_start_is_drawn_once_and_survives_a_restart(settings, brid
             first = await running.store.deliveries.offsets()
         async with bridge(made, clock) as running:
             s = Scene(running, made, clock, path)
-            await s.say(event("E", NOON + HOUR, levels([2]), start_after="PT30M", duration="PT1H", modification=1))
+            await s.say(
+                event(
+                    "E",
+                    NOON + HOUR,
+                    levels([2]),
+                    start_after="PT30M",
+                    duration="PT1H",
+                    modification=1,
+                )
+            )
             await s.quiet()
             assert await running.store.deliveries.offsets() == first
             while clock.now() < NOON + 3 * HOUR:
@@ -335,7 +380,10 @@ async def test_a_drawn_start_is_drawn_once_and_survives_a_restart(settings, brid
         (begun,) = [b for b in device.bodies if b["type"] == "event.started"]
         (ended,) = [b for b in device.bodies if b["type"] == "event.ended"]
         at = [datetime.fromisoformat(b["timestamp"]) - NOON for b in (begun, ended)]
-        assert [abs(a - e) < timedelta(milliseconds=2) for a, e in zip(at, (HOUR + drawn, 2 * HOUR + drawn), strict=True)] == [True] * 2
+        assert [
+            abs(a - e) < timedelta(milliseconds=2)
+            for a, e in zip(at, (HOUR + drawn, 2 * HOUR + drawn), strict=True)
+        ] == [True] * 2
         assert begun["data"]["state"]["level"] == 2
 
 
@@ -413,7 +461,14 @@ async def test_backup_under_load_restores_to_the_same_state(scene, tmp_path):
 
         async def load():
             for n in range(40):
-                await s.say(event(f"E{n}", NOON + HOUR + n * MINUTE, signal([f"0.{n + 10}"] * 2, length="PT1M"), duration="PT2M"))
+                await s.say(
+                    event(
+                        f"E{n}",
+                        NOON + HOUR + n * MINUTE,
+                        signal([f"0.{n + 10}"] * 2, length="PT1M"),
+                        duration="PT2M",
+                    )
+                )
 
         work = asyncio.create_task(load())
         await asyncio.sleep(0.05)

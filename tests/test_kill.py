@@ -35,7 +35,9 @@ cert = "{certs}/ven.crt"
 key = "{certs}/ven.key"
 ca = "{certs}/ca.crt"
 """
-DEVICE = '[[devices]]\nkind = "webhook"\nname = "{name}"\nurl = "{url}"\nrefresh = "1h"\nlead = "3s"\n'
+DEVICE = (
+    '[[devices]]\nkind = "webhook"\nname = "{name}"\nurl = "{url}"\nrefresh = "1h"\nlead = "3s"\n'
+)
 
 
 def planned(begin, seconds, draw):
@@ -77,7 +79,11 @@ async def test_killed_again_and_again(certs, tmp_path):
     pauses = [draw.uniform(0.05, 2.5) for _ in range(KILLS)]
     begin = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
     events = planned(begin, sum(pauses) + KILLS * 1.5, draw)
-    end = max(datetime.fromisoformat(e["start"]) + timedelta(seconds=len(e["signals"][0]["values"]) * LENGTH) for e in events)
+    end = max(
+        datetime.fromisoformat(e["start"])
+        + timedelta(seconds=len(e["signals"][0]["values"]) * LENGTH)
+        for e in events
+    )
     devices = {"one": Device(), "two": Device()}
     utility = StockUtility(certs / "ec", events=events, poll=1)
     async with started(utility, *devices.values()):
@@ -114,16 +120,28 @@ def check_device(folder, name, device, events):
     for headers, body in device.received:
         bodies[headers["webhook-id"]].add(body)
     assert all(len(b) == 1 for b in bodies.values()), "one id came with two bodies"
-    rows = query(folder, "SELECT * FROM deliveries WHERE device = ? AND type <> 'state.changed' ORDER BY turn", name)
+    rows = query(
+        folder,
+        "SELECT * FROM deliveries WHERE device = ? AND type <> 'state.changed' ORDER BY turn",
+        name,
+    )
     # What is recorded as delivered is there, and what is there is recorded.
     assert {r["id"] for r in rows if r["outcome"] == "delivered"} <= set(bodies)
     assert {r["outcome"] for r in rows} <= {"delivered", "expired"}
     # In order: first arrivals follow the order in which the rows were written.
     order = {r["id"]: r["turn"] for r in rows}
-    first = list(dict.fromkeys(h["webhook-id"] for h, _ in device.received if h["webhook-id"] in order))
+    first = list(
+        dict.fromkeys(h["webhook-id"] for h, _ in device.received if h["webhook-id"] in order)
+    )
     assert first == sorted(first, key=order.get)
     # Every event and every moment is there or recorded as expired, exactly once.
-    names = {e["id"]: e["name"] for e in query(folder, "SELECT e.id, o.foreign_id AS name FROM events e JOIN origins o ON o.id = e.origin")}
+    names = {
+        e["id"]: e["name"]
+        for e in query(
+            folder,
+            "SELECT e.id, o.foreign_id AS name FROM events e JOIN origins o ON o.id = e.origin",
+        )
+    }
     seen = defaultdict(list)
     for row in rows:
         seen[names[row["event"]], row["type"]].append(row["instant"])
@@ -136,7 +154,9 @@ def check_device(folder, name, device, events):
             continue  # the bridge was down for the whole of it
         assert seen[event["id"], "event.started"] == [start]
         assert seen[event["id"], "event.ended"] == [intervals[-1] + LENGTH * 1000]
-        assert seen[event["id"], "interval.started"] == [i for i in intervals if i + LENGTH * 1000 > known]
+        assert seen[event["id"], "interval.started"] == [
+            i for i in intervals if i + LENGTH * 1000 > known
+        ]
 
 
 def check_prices(folder, events):
@@ -148,5 +168,8 @@ def check_prices(folder, events):
             for n, value in enumerate(signal["values"]):
                 at = start + timedelta(seconds=n * LENGTH)
                 wanted[int(at.timestamp() * 1000)] = Decimal(str(value))
-    found = {r["start"]: Decimal(r["value"]).scaleb(r["exponent"]) for r in query(folder, "SELECT * FROM prices")}
+    found = {
+        r["start"]: Decimal(r["value"]).scaleb(r["exponent"])
+        for r in query(folder, "SELECT * FROM prices")
+    }
     assert found == wanted

@@ -39,7 +39,9 @@ def test_what_is_not_a_duration_is_refused(text):
         model.read_duration(text)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("5m", 300), ("2h", 7200), ("1d", 86400), ("PT1M", 60)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("5m", 300), ("2h", 7200), ("1d", 86400), ("PT1M", 60)]
+)
 def test_durations_of_settings(text, seconds):
     assert TypeAdapter(model.Duration).validate_python(text) == timedelta(seconds=seconds)
 
@@ -65,7 +67,9 @@ def test_json_writes_times_and_refuses_the_rest():
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9000, 1, 1)))  # noqa: DTZ001 -- made aware below
 def test_times_are_kept_to_the_millisecond(naive):
     moment = naive.replace(tzinfo=UTC)
-    assert timedelta(0) <= moment - model.from_millis(model.millis(moment)) < timedelta(milliseconds=1)
+    assert (
+        timedelta(0) <= moment - model.from_millis(model.millis(moment)) < timedelta(milliseconds=1)
+    )
 
 
 def test_a_device_in_a_group_and_one_outside():

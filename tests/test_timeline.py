@@ -18,7 +18,15 @@ DEVICE = Receiver("d", Audience())
 
 
 def make(
-    kind=SIMPLE, start=NOON, values=(1,), length=HOUR, priority=None, issued=1, name="e", gap=timedelta(0), **other
+    kind=SIMPLE,
+    start=NOON,
+    values=(1,),
+    length=HOUR,
+    priority=None,
+    issued=1,
+    name="e",
+    gap=timedelta(0),
+    **other,
 ):
     intervals = tuple(
         Interval(n, start + n * (length + gap), start + n * (length + gap) + length, {kind: v})
@@ -44,7 +52,11 @@ def value(events, kind, at):
 
 
 def test_the_lowest_priority_number_holds_and_absent_is_last():
-    events = [make(values=[1], priority=None), make(values=[2], priority=5, issued=2), make(values=[3], priority=0, issued=3)]
+    events = [
+        make(values=[1], priority=None),
+        make(values=[2], priority=5, issued=2),
+        make(values=[3], priority=0, issued=3),
+    ]
     assert value(events, SIMPLE, NOON) == 3
     assert value(events[:2], SIMPLE, NOON) == 2
     assert value(events[:1], SIMPLE, NOON) == 1
@@ -60,14 +72,24 @@ def test_the_later_start_then_the_newer_holds_and_the_loser_resumes():
 def test_a_price_beside_a_level_and_negative_and_zero_prices():
     events = [make(PRICE, values=[Decimal("-0.01"), Decimal(0)]), make(values=[0], issued=2)]
     state = timeline.state(events, DEVICE, NOON, {})
-    assert (state["price"], state["unit"], state["currency"], state["level"]) == (Decimal("-0.01"), "KWH", "USD", 0)
+    assert (state["price"], state["unit"], state["currency"], state["level"]) == (
+        Decimal("-0.01"),
+        "KWH",
+        "USD",
+        0,
+    )
     assert state["next"] == {"at": NOON + HOUR, "price": Decimal(0), "level": None}
     assert timeline.state(events, DEVICE, NOON + HOUR, {})["price"] == 0
 
 
 def test_nothing_known_is_said_as_nothing():
     state = timeline.state([], DEVICE, NOON, {})
-    assert {k for k, v in state.items() if v is not None} == {"as_of", "stale", "test", "valid_until"}
+    assert {k for k, v in state.items() if v is not None} == {
+        "as_of",
+        "stale",
+        "test",
+        "valid_until",
+    }
     assert state["valid_until"] == NOON + 15 * MINUTE
 
 
@@ -75,7 +97,13 @@ def test_a_gap_between_intervals_holds_nothing():
     event = make(PRICE, values=[Decimal(1), Decimal(2)], gap=HOUR)
     assert [value([event], PRICE, NOON + n * HOUR) for n in range(4)] == [1, None, 2, None]
     assert timeline.next_change([event], NOON) == NOON + HOUR
-    assert [m.kind for m in timeline.moments(event, ())] == ["started", "interval", "gap", "interval", "ended"]
+    assert [m.kind for m in timeline.moments(event, ())] == [
+        "started",
+        "interval",
+        "gap",
+        "interval",
+        "ended",
+    ]
 
 
 def test_moments_are_in_order():
@@ -90,7 +118,9 @@ def test_moments_are_in_order():
     ]
 
 
-def fired(event, since, now, *, started=False, fresh=True, leads=(10 * MINUTE,), offset=timedelta(0)):
+def fired(
+    event, since, now, *, started=False, fresh=True, leads=(10 * MINUTE,), offset=timedelta(0)
+):
     found = timeline.fire(Track(event, "", offset, started, since, fresh), now, leads)
     return [(m.kind, m.interval) for m in found.due], found
 
@@ -106,7 +136,10 @@ def test_an_event_learnt_ahead_fires_each_moment_in_its_time():
 
 def test_an_event_learnt_late_starts_at_once_with_the_interval_it_is_in():
     event = make(values=[1, 2, 3])
-    assert fired(event, NOON + HOUR + MINUTE, NOON + HOUR + MINUTE)[0] == [("started", None), ("interval", 1)]
+    assert fired(event, NOON + HOUR + MINUTE, NOON + HOUR + MINUTE)[0] == [
+        ("started", None),
+        ("interval", 1),
+    ]
     assert fired(event, NOON - MINUTE, NOON - MINUTE)[0] == [("upcoming", None)]
     assert fired(event, NOON + 9 * HOUR, NOON + 9 * HOUR)[0] == []
 
@@ -119,12 +152,21 @@ def test_a_change_to_a_started_event_does_not_start_it_again():
 
 def test_what_was_missed_while_away_fires_in_order():
     kinds, found = fired(make(values=[1, 2, 3]), NOON - HOUR, NOON + 5 * HOUR, fresh=False)
-    assert kinds == [("upcoming", None), ("started", None), ("interval", 0), ("interval", 1), ("interval", 2), ("ended", None)]
+    assert kinds == [
+        ("upcoming", None),
+        ("started", None),
+        ("interval", 0),
+        ("interval", 1),
+        ("interval", 2),
+        ("ended", None),
+    ]
     assert found.next_at is None
 
 
 def test_a_drawn_start_moves_the_whole_event():
-    kinds, found = fired(make(values=[1]), NOON - HOUR, NOON + MINUTE, fresh=False, offset=5 * MINUTE)
+    kinds, found = fired(
+        make(values=[1]), NOON - HOUR, NOON + MINUTE, fresh=False, offset=5 * MINUTE
+    )
     assert kinds == [("upcoming", None)]
     assert found.next_at == NOON + 5 * MINUTE
 
@@ -157,7 +199,14 @@ def oracle(events, kind, at):
 
 EVENTS = st.lists(
     st.builds(
-        lambda kind, start, values, length, priority, gap: (kind, start, values, length, priority, gap),
+        lambda kind, start, values, length, priority, gap: (
+            kind,
+            start,
+            values,
+            length,
+            priority,
+            gap,
+        ),
         st.sampled_from([PRICE, SIMPLE]),
         st.integers(-300, 300),
         st.lists(st.integers(-3, 3), min_size=1, max_size=5),

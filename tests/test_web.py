@@ -24,7 +24,13 @@ def served(settings, bridge, tmp_path):
         clock, vtn, device = SimClock(NOON), RawVtn(), Device()
         vtn.list(
             event("DAY", datetime(2027, 3, 1, 8, tzinfo=UTC), signal(PRICES)),
-            event("CPP-1", NOON + timedelta(hours=2), levels([1]), duration="PT1H", context="http://u/CPP"),
+            event(
+                "CPP-1",
+                NOON + timedelta(hours=2),
+                levels([1]),
+                duration="PT1H",
+                context="http://u/CPP",
+            ),
         )
         async with started(vtn, device):
             made = settings(
@@ -36,7 +42,9 @@ def served(settings, bridge, tmp_path):
                 await quiet(tmp_path / "bridge.db", clock)
 
                 async def get(path, listener="vtn", method="GET", **options):
-                    async with http.request(method, running.addresses[listener] + path, **options) as reply:
+                    async with http.request(
+                        method, running.addresses[listener] + path, **options
+                    ) as reply:
                         return reply.status, reply.headers.copy(), await reply.text()
 
                 get.clock, get.bridge, get.vtn = clock, running, vtn
@@ -58,15 +66,33 @@ async def test_prices_in_every_form(served):
         assert len(items) == 24
         assert items[0]["start"] == "2027-03-01T08:00:00Z"
         assert '"price":0.010' in text  # digit for digit as it was sent
-        assert set(items[0]) == {"id", "program", "start", "end", "price", "unit", "currency", "type"}
-        rows = list(csv.DictReader(io.StringIO((await get("/api/v1/prices?program=EV2A&format=csv"))[2])))
+        assert set(items[0]) == {
+            "id",
+            "program",
+            "start",
+            "end",
+            "price",
+            "unit",
+            "currency",
+            "type",
+        }
+        rows = list(
+            csv.DictReader(io.StringIO((await get("/api/v1/prices?program=EV2A&format=csv"))[2]))
+        )
         assert [r["price"] for r in rows] == PRICES
         lines = (await get("/api/v1/prices?program=EV2A&format=ndjson"))[2].splitlines()
         assert [json.loads(line)["start"] for line in lines] == [i["start"] for i in items]
         evcc = json.loads((await get("/api/v1/prices?program=EV2A&format=evcc"))[2])
-        assert evcc[1] == {"start": "2027-03-01T09:00:00Z", "end": "2027-03-01T10:00:00Z", "value": 0.01}
+        assert evcc[1] == {
+            "start": "2027-03-01T09:00:00Z",
+            "end": "2027-03-01T10:00:00Z",
+            "value": 0.01,
+        }
         programs = json.loads((await get("/api/v1/programs"))[2])["items"]
-        assert [(p["programName"], p["source"]) for p in programs] == [("CPP", "utility"), ("EV2A", "utility")]
+        assert [(p["programName"], p["source"]) for p in programs] == [
+            ("CPP", "utility"),
+            ("EV2A", "utility"),
+        ]
 
 
 async def test_the_default_is_the_sites_today_and_all_that_is_known_after(served):
@@ -86,7 +112,9 @@ async def test_a_window_pages_and_an_etag(served):
         after = json.loads(text)["next"]
         rest = json.loads((await get("/api/v1/prices", params={"cursor": after}))[2])
         assert (len(rest["items"]), rest["next"]) == (14, None)
-        status, _, text = await get("/api/v1/prices?limit=10", headers={"If-None-Match": headers["ETag"]})
+        status, _, text = await get(
+            "/api/v1/prices?limit=10", headers={"If-None-Match": headers["ETag"]}
+        )
         assert (status, text) == (304, "")
         _, headers, _ = await get("/api/v1/prices?limit=10&format=csv")
         assert 'rel="next"' in headers["Link"]
@@ -113,7 +141,11 @@ async def test_a_bad_question_gets_a_clear_answer(served, query, status, said):
     async with served() as get:
         found, headers, text = await get(f"/api/v1/prices?{query}")
         problem = json.loads(text)
-        assert (found, problem["status"], headers["Content-Type"].split(";")[0]) == (status, status, "application/problem+json")
+        assert (found, problem["status"], headers["Content-Type"].split(";")[0]) == (
+            status,
+            status,
+            "application/problem+json",
+        )
         assert said in problem["detail"]
         assert problem["instance"].startswith("urn:uuid:")
 
@@ -123,7 +155,13 @@ async def test_everything_else_asks_for_a_token_before_it_looks(served):
         for path in ("/api/v1/prices?start=nonsense", "/api/v1/programs", "/nothing"):
             status, headers, _ = await get(path)
             assert (status, "Bearer" in headers["WWW-Authenticate"]) == (401, True)
-        for path in ("/api/v1/sources", "/api/v1/devices", "/api/v1/events", "/api/v1/deliveries?x=y", "/api/v1/openapi.json"):
+        for path in (
+            "/api/v1/sources",
+            "/api/v1/devices",
+            "/api/v1/events",
+            "/api/v1/deliveries?x=y",
+            "/api/v1/openapi.json",
+        ):
             assert (await get(path, "admin"))[0] == 401
         assert (await get("/api/v1/deliveries/x/retry", "admin", "POST"))[0] == 401
         for path in ("/healthz", "/readyz", "/metrics"):
@@ -140,7 +178,11 @@ async def test_what_the_admin_endpoint_shows(served, tmp_path):
             return json.loads(text)["items"]
 
         (source,) = await items("/api/v1/sources")
-        assert (source["id"], source["ok"], source["registration"]["venID"]) == ("utility", True, "V1")
+        assert (source["id"], source["ok"], source["registration"]["venID"]) == (
+            "utility",
+            True,
+            "V1",
+        )
         (device,) = await items("/api/v1/devices")
         assert (device["id"], device["owed"], device["state"]["price"]) == ("d", 0, 0.04)
         events = await items("/api/v1/events")
@@ -155,7 +197,11 @@ async def test_what_the_admin_endpoint_shows(served, tmp_path):
         assert [e["eventName"] for e in await items(f"/api/v1/events?cursor={after}")] == ["DAY"]
         text = (await get("/api/v1/deliveries?limit=1", "admin", headers=token))[2]
         assert await items(f"/api/v1/deliveries?cursor={json.loads(text)['next']}")
-        for bad in ("/api/v1/deliveries?cursor=x", "/api/v1/events?cursor=x", "/api/v1/events?limit=9999"):
+        for bad in (
+            "/api/v1/deliveries?cursor=x",
+            "/api/v1/events?cursor=x",
+            "/api/v1/events?limit=9999",
+        ):
             assert (await get(bad, "admin", headers=token))[0] == 400
 
 
@@ -168,7 +214,9 @@ async def test_scopes_methods_and_a_retry(served, tmp_path):
         assert (status, "scope operate" in text) == (403, True)
         status, _, text = await get(path, "admin", "POST", headers=operate)
         assert (status, json.loads(text)["outcome"]) == (202, None)
-        assert (await get("/api/v1/deliveries/none/retry", "admin", "POST", headers=operate))[0] == 404
+        assert (await get("/api/v1/deliveries/none/retry", "admin", "POST", headers=operate))[
+            0
+        ] == 404
         status, headers, text = await get("/api/v1/sources", "admin", "DELETE", headers=operate)
         assert (status, "GET" in headers["Allow"]) == (405, True)
         assert (await get("/nothing", "admin", headers=read))[0] == 404
@@ -187,10 +235,17 @@ async def test_guessing_tokens_is_slowed_down(served):
 
 async def test_the_openapi_document_names_every_route(served, tmp_path):
     async with served() as get:
-        text = (await get("/api/v1/openapi.json", "admin", headers=bearer(tmp_path / "bridge.db")))[2]
+        text = (await get("/api/v1/openapi.json", "admin", headers=bearer(tmp_path / "bridge.db")))[
+            2
+        ]
         paths = json.loads(text)["paths"]
         assert paths["/api/v1/deliveries/{id}/retry"]["post"]["x-scope"] == "operate"
-        assert {p["name"] for p in paths["/api/v1/deliveries"]["get"]["parameters"]} == {"limit", "cursor", "device", "outcome"}
+        assert {p["name"] for p in paths["/api/v1/deliveries"]["get"]["parameters"]} == {
+            "limit",
+            "cursor",
+            "device",
+            "outcome",
+        }
 
 
 async def test_metrics_and_readiness(served):
@@ -202,7 +257,14 @@ async def test_metrics_and_readiness(served):
         status, _, text = await get("/readyz", "admin")
         checks = json.loads(text)["checks"]
         assert status == 200
-        assert set(checks) == {"store", "scheduler", "clock", "source:utility", "deliveries", "events"}
+        assert set(checks) == {
+            "store",
+            "scheduler",
+            "clock",
+            "source:utility",
+            "deliveries",
+            "events",
+        }
         get.vtn.fail = lambda: (_ for _ in ()).throw(RuntimeError("down"))
         get.clock.pass_time(timedelta(seconds=11))
         await eventually(lambda: get.bridge.health.job("source:utility").problem)

@@ -30,7 +30,12 @@ def recorded_days():
 
 def day_event(day, hours):
     prices = {"name": "ELECTRICITY_PRICE", "type": "price", "values": [float(p) for _, p in hours]}
-    return {"id": f"EV2A-{day}", "context": "http://utility.example/EV2A", "start": hours[0][0].isoformat(), "signals": [prices]}
+    return {
+        "id": f"EV2A-{day}",
+        "context": "http://utility.example/EV2A",
+        "start": hours[0][0].isoformat(),
+        "signals": [prices],
+    }
 
 
 @pytest.mark.long
@@ -46,7 +51,9 @@ async def test_every_hour_of_a_recorded_year(settings, bridge, certs, tls, sign)
     for day, hours in sorted(days.items()):
         if int(day[5:7]) in MONTHS:
             by_month[day[:7]].append(day_event(day, hours))
-    utilities = {m: StockUtility(certs / "rsa", events=e, sign=sign, poll=1) for m, e in by_month.items()}
+    utilities = {
+        m: StockUtility(certs / "rsa", events=e, sign=sign, poll=1) for m, e in by_month.items()
+    }
     devices = [Device() for _ in range(3)]
     async with started(*utilities.values(), *devices):
         made = settings(
@@ -63,26 +70,41 @@ async def test_every_hour_of_a_recorded_year(settings, bridge, certs, tls, sign)
         async with bridge(made) as running:
             total = sum(map(len, by_month.values()))
             for device in devices:
-                await eventually(lambda d=device: len(d.events("event.received")) == total, 600 if LONG else 90)
+                await eventually(
+                    lambda d=device: len(d.events("event.received")) == total, 600 if LONG else 90
+                )
             kept = {
                 month: await running.store.prices.prices(
                     f"EV2A-{month}", datetime(2026, 1, 1, tzinfo=UTC), None, "PRICE", None, 10_000
                 )
                 for month in by_month
             }
-            told = {m: [r["opt_told"] for r in await running.store.events.list(None, 9999) if r["source"] == m] for m in by_month}
+            told = {
+                m: [
+                    r["opt_told"]
+                    for r in await running.store.events.list(None, 9999)
+                    if r["source"] == m
+                ]
+                for m in by_month
+            }
     wanted = {s: Decimal(p) for d, hours in days.items() if int(d[5:7]) in MONTHS for s, p in hours}
     found = {r.start: r.value for rows in kept.values() for r in rows}
     assert found == wanted
     assert all(r.end - r.start == timedelta(hours=1) for rows in kept.values() for r in rows)
-    spring = [r for r in kept["2025-03"] if datetime(2027, 3, 14, 8, tzinfo=UTC) <= r.start < datetime(2027, 3, 15, 7, tzinfo=UTC)]
+    spring = [
+        r
+        for r in kept["2025-03"]
+        if datetime(2027, 3, 14, 8, tzinfo=UTC) <= r.start < datetime(2027, 3, 15, 7, tzinfo=UTC)
+    ]
     assert len(spring) == 23
     assert all(opts == ["optIn:0"] * len(opts) for opts in told.values())
     for device in devices:
         by_source = defaultdict(list)
         for name in device.events("event.received"):
             by_source[name[5:12]].append(name)
-        assert {m: names == sorted(names) for m, names in by_source.items()} == dict.fromkeys(by_month, True)
+        assert {m: names == sorted(names) for m, names in by_source.items()} == dict.fromkeys(
+            by_month, True
+        )
     assert devices[0].events("event.received") == devices[1].events("event.received")
 
 
@@ -91,12 +113,21 @@ async def test_a_stock_utility_modifies_cancels_and_drops(settings, bridge, cert
 
     def make(name, level):
         levels = {"name": "SIMPLE", "type": "level", "values": [level, level]}
-        return {"id": name, "context": "http://utility.example/CPP", "start": start.isoformat(), "signals": [levels]}
+        return {
+            "id": name,
+            "context": "http://utility.example/CPP",
+            "start": start.isoformat(),
+            "signals": [levels],
+        }
 
-    utility, device = StockUtility(certs / "ec", events=[make(n, 1) for n in "ABC"], sign=True), Device()
+    utility, device = (
+        StockUtility(certs / "ec", events=[make(n, 1) for n in "ABC"], sign=True),
+        Device(),
+    )
     async with started(utility, device):
         made = settings(
-            [{"name": "utility", "vtn_url": utility.url, **tls(), "sign": True}], [{"name": "d", "url": device.url}]
+            [{"name": "utility", "vtn_url": utility.url, **tls(), "sign": True}],
+            [{"name": "d", "url": device.url}],
         )
         async with bridge(made):
             await eventually(lambda: len(device.events("event.received")) == 3)
@@ -109,4 +140,8 @@ async def test_a_stock_utility_modifies_cancels_and_drops(settings, bridge, cert
             await utility.order(resend=None)
             await eventually(lambda: utility.opts("A") == ["optIn", "optIn"])
             assert utility.opts("B") == ["optIn", "optIn"]
-    assert device.types("state.changed", "event.received") == ["event.updated", "event.cancelled", "event.cancelled"]
+    assert device.types("state.changed", "event.received") == [
+        "event.updated",
+        "event.cancelled",
+        "event.cancelled",
+    ]

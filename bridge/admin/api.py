@@ -69,9 +69,7 @@ class Api:
             _events_cursor(query.cursor), query.limit + 1, now if query.live else None
         )
         page = found[: query.limit]
-        more = (
-            f"{page[-1]['active_from']}:{page[-1]['id']}" if len(found) > query.limit else None
-        )
+        more = f"{page[-1]['active_from']}:{page[-1]['id']}" if len(found) > query.limit else None
         return reply_list([_event(r, now) for r in page], more)
 
     async def deliveries(self, request: web.Request) -> web.Response:

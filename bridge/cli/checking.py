@@ -16,9 +16,7 @@ TIMEOUT = 5.0  # seconds for each peer
 
 async def check_all(settings: Settings) -> list[Document]:
     """Return what was looked at, whether it is well, and what there is to say."""
-    return [
-        {"check": name, "ok": ok, "says": says} async for name, ok, says in _checks(settings)
-    ]
+    return [{"check": name, "ok": ok, "says": says} async for name, ok, says in _checks(settings)]
 
 
 async def _checks(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
@@ -58,9 +56,7 @@ def _certificate(source: AnySource) -> tuple[str, bool, str]:
     return (
         name,
         True,
-        f"fingerprint {found.fingerprint}, valid to {found.not_after:%Y-%m-%d}"
-        if found
-        else "",
+        f"fingerprint {found.fingerprint}, valid to {found.not_after:%Y-%m-%d}" if found else "",
     )
 
 

@@ -35,9 +35,9 @@ def command(
             "-c", "--config", type=click.Path(path_type=Path), default=DEFAULT,
             show_default=True, help="The settings file.",
         )(run)  # fmt: skip
-        made = click.option(
-            "--json", "as_json", is_flag=True, help="One JSON document on stdout."
-        )(made)
+        made = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(
+            made
+        )
         return group.command(name)(made)
 
     return decorate

@@ -64,6 +64,4 @@ def vacuum(config: Path, as_json: bool) -> None:
     """Rewrite the file without its gaps; the bridge must not be running."""
     path = read_settings(config).store.path
     before, after = files.vacuum(path)
-    say(
-        {"before": before, "after": after}, f"{path}: {before} → {after} bytes", as_json=as_json
-    )
+    say({"before": before, "after": after}, f"{path}: {before} → {after} bytes", as_json=as_json)

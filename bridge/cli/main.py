@@ -53,9 +53,7 @@ def set_up_logs() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s"
-    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
 
 
 @command(main, "run", example="openadr-bridge run -c /etc/openadr-bridge/bridge.toml")
@@ -99,9 +97,7 @@ def check(config: Path, as_json: bool) -> None:
     Changes nothing. Exits 2 for a mistake in the settings, 1 where something else is wrong.
     """
     found = asyncio.run(check_all(read_settings(config)))
-    lines = "\n".join(
-        f"{'ok ' if f['ok'] else 'BAD'}  {f['check']}: {f['says']}" for f in found
-    )
+    lines = "\n".join(f"{'ok ' if f['ok'] else 'BAD'}  {f['check']}: {f['says']}" for f in found)
     say(found, lines, as_json=as_json)
     sys.exit(0 if all(f["ok"] for f in found) else FAILED)
 
@@ -124,9 +120,7 @@ def healthcheck(config: Path, as_json: bool) -> None:
 
 
 @command(main, "demo", example="openadr-bridge demo")
-@click.option(
-    "--folder", type=click.Path(path_type=Path), help="Where to keep the demo's files."
-)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to keep the demo's files.")
 def demo(config: Path, as_json: bool, folder: Path | None) -> None:
     """Run a simulated utility, the bridge and two example devices, until Ctrl-C.
 

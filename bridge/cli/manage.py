@@ -54,9 +54,7 @@ def list_tokens(config: Path, as_json: bool) -> None:
     """List tokens by name; nothing secret is shown."""
     with beside(_store(config)) as db:
         found = access.list_tokens(db)
-    shown = [
-        {**r, "created": _time(r["created"]), "revoked": _time(r["revoked"])} for r in found
-    ]
+    shown = [{**r, "created": _time(r["created"]), "revoked": _time(r["revoked"])} for r in found]
     say(shown, table(shown, ("name", "scope", "created", "revoked")), as_json=as_json)
 
 

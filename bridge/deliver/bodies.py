@@ -39,9 +39,7 @@ def body(
         data = state
     else:
         shown = (
-            _interval_json(event.document, interval)
-            if event and interval is not None
-            else "null"
+            _interval_json(event.document, interval) if event and interval is not None else "null"
         )
         data = (
             f'{{"device":{to_json(receiver.name)},'

@@ -108,9 +108,7 @@ class FanOut:
             self._events |= {e.id: e for e in await self._outbox.events(ids)}
 
     async def _write(self, plan: Plan, cursor: int, now: datetime) -> None:
-        await self._outbox.save_deliveries(
-            plan.deliveries, plan.states, plan.draws, cursor, now
-        )
+        await self._outbox.save_deliveries(plan.deliveries, plan.states, plan.draws, cursor, now)
         for name, (key, at) in plan.states.items():
             self._told[name].key, self._told[name].at = key, at
         self._offsets |= {key: offset for key, (offset, _) in plan.draws.items()}
@@ -140,9 +138,7 @@ class FanOut:
         """Return all rows that these changes, and the time, make necessary."""
         plan = Plan()
         live = [
-            r
-            for n, r in self._receivers.items()
-            if n in self._told and not self._told[n].disabled
+            r for n, r in self._receivers.items() if n in self._told and not self._told[n].disabled
         ]
         groups: dict[Audience, list[Receiver]] = defaultdict(list)
         for receiver in live:
@@ -156,9 +152,7 @@ class FanOut:
             self._state(plan, receiver, states, now)
         return plan
 
-    def _draw(
-        self, plan: Plan, change: Change, groups: Mapping[Audience, list[Receiver]]
-    ) -> None:
+    def _draw(self, plan: Plan, change: Change, groups: Mapping[Audience, list[Receiver]]) -> None:
         """Draw a start for each device, once for each event."""
         event = self._events.get(change.object_id) if change.object_type == "EVENT" else None
         if event is None or not event.randomize or not event.in_force:
@@ -203,9 +197,7 @@ class FanOut:
         instant = from_millis(about["instant"]) if fired else change.at
         interval = about.get("interval") if fired else None
         if kind == "event.started":
-            interval = _interval_at(
-                event, max(now - states.offset(event, receiver), event.start)
-            )
+            interval = _interval_at(event, max(now - states.offset(event, receiver), event.start))
         seen = event.shifted(states.offset(event, receiver))
         expires = expiry(kind, seen, instant, interval)
         outcome, problem = (
@@ -290,9 +282,7 @@ class _States:
             receiver.name if self._random else None,
         )  # fmt: skip
         if alike not in self._found:
-            events = [
-                e.shifted(self.offset(e, receiver)) for e in self._follows(receiver.audience)
-            ]
+            events = [e.shifted(self.offset(e, receiver)) for e in self._follows(receiver.audience)]
             state = timeline.state(events, receiver, self._now, self._silent(receiver))
             self._found[alike] = (state, to_json(state))
         return self._found[alike]
@@ -300,9 +290,7 @@ class _States:
     def _follows(self, audience: Audience) -> list[Event]:
         if audience not in self._followed:
             self._followed[audience] = [
-                e
-                for e in self._counted
-                if audience.includes(e.program, e.audiences, test=e.test)
+                e for e in self._counted if audience.includes(e.program, e.audiences, test=e.test)
             ]
         return self._followed[audience]
 

@@ -107,24 +107,18 @@ class Workers:
             elif lane.not_before and lane.not_before > now:
                 await self._clock.wait(lane.wake, lane.not_before)
             else:
-                await self._attempt(
-                    name, lane, replace(delivery, attempts=delivery.attempts + 1)
-                )
+                await self._attempt(name, lane, replace(delivery, attempts=delivery.attempts + 1))
 
     async def _attempt(self, name: str, lane: Lane, delivery: Delivery) -> None:
         lane.sending = True
         try:
             await lane.send(delivery)
         except Gone as error:
-            log.warning(
-                "device is gone; it is sent nothing more", device=name, problem=str(error)
-            )
+            log.warning("device is gone; it is sent nothing more", device=name, problem=str(error))
             lane.queue.clear()
             await self._outbox.disable_device(name, str(error), self._clock.now())
         except Refused as error:
-            log.warning(
-                "delivery given up", device=name, delivery=delivery.id, problem=str(error)
-            )
+            log.warning("delivery given up", device=name, delivery=delivery.id, problem=str(error))
             await self._settle(lane, delivery, "given_up", str(error))
         except DeviceError as error:
             await self._postpone(name, lane, delivery, error)

@@ -46,9 +46,7 @@ def describe(body: Document, zone: tzinfo) -> list[str]:
 def _state(state: Document, zone: tzinfo) -> str:
     price, level, then = state["price"], state["level"], state["next"]
     words = [
-        f"price {price} {state['currency']}/{state['unit']}"
-        if price is not None
-        else "no price"
+        f"price {price} {state['currency']}/{state['unit']}" if price is not None else "no price"
     ]
     words.append(f"level {level}" if level is not None else "no event")
     if then:

@@ -74,9 +74,7 @@ async def play(folder: Path | None) -> None:
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="openadr-bridge-"))
             )
         write_development_set(folder / "certs")
-        url = await stack.enter_async_context(
-            utility(folder / "certs", events(datetime.now(UTC)))
-        )
+        url = await stack.enter_async_context(utility(folder / "certs", events(datetime.now(UTC))))
         devices = {
             name: await stack.enter_async_context(serve_device(name, ZONE, _say))
             for name in ("heatpump", "charger")

@@ -43,9 +43,7 @@ class Utility:
             for n, f in self._vens.items()
         }
         self.port = settings.get("port") or _free_port()
-        signing = (
-            {"cert": settings["cert"], "key": settings["key"]} if settings.get("sign") else {}
-        )
+        signing = {"cert": settings["cert"], "key": settings["key"]} if settings.get("sign") else {}
         self.vtn = OpenADRServer(
             vtn_id="UTILITY",
             http_port=self.port,
@@ -86,9 +84,7 @@ class Utility:
         for ven_id in self._by_id:
             had = self._find(ven_id, event["id"])
             new = make_event(event, ven_id)
-            new.event_descriptor.modification_number = (
-                had.event_descriptor.modification_number + 1
-            )
+            new.event_descriptor.modification_number = had.event_descriptor.modification_number + 1
             new.event_descriptor.modification_date_time = datetime.now(UTC)
             events = self.vtn.events[ven_id]
             events[events.index(had)] = new
@@ -112,9 +108,7 @@ class Utility:
             self.vtn.events_updated[ven_id] = True
 
     def _find(self, ven_id: str, event_id: str) -> Any:
-        return next(
-            e for e in self.vtn.events[ven_id] if e.event_descriptor.event_id == event_id
-        )
+        return next(e for e in self.vtn.events[ven_id] if e.event_descriptor.event_id == event_id)
 
     def _again(self, ven_id: str, event: Any) -> None:
         self.vtn.event_callbacks[event.event_descriptor.event_id] = (event, self._opt)

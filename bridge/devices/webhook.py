@@ -109,9 +109,7 @@ def _judge(reply: ClientResponse, now: datetime) -> None:
         raise Gone(problem, reply.status)
     if reply.status in NEVER:
         raise Refused(problem, reply.status)
-    raise DeviceError(
-        problem, reply.status, _retry_after(reply.headers.get("Retry-After"), now)
-    )
+    raise DeviceError(problem, reply.status, _retry_after(reply.headers.get("Retry-After"), now))
 
 
 def _retry_after(text: str | None, now: datetime) -> float:

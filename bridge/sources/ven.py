@@ -44,7 +44,9 @@ class _Pin(aiohttp.Fingerprint):
         if tls is None:
             return
         self.peer = tls.getpeercert(binary_form=True)
-        if self._wanted and not (self.peer and certificates.fingerprint_matches(self._wanted, self.peer)):
+        if self._wanted and not (
+            self.peer and certificates.fingerprint_matches(self._wanted, self.peer)
+        ):
             raise aiohttp.ServerFingerprintMismatch(b"", b"", "", 0)
 
 
@@ -187,9 +189,7 @@ class Ven(OpenADRClient):
         response = message.payload.get("response") or {}
         code = int(response.get("response_code") or OK)
         if code in NOT_KNOWN and kind in {"oadrPoll", "oadrRequestEvent"}:
-            raise Unregistered(
-                f"the VTN answered {code}: {response.get('response_description')}"
-            )
+            raise Unregistered(f"the VTN answered {code}: {response.get('response_description')}")
         return message
 
     async def _perform_request(self, service: str, message: str) -> tuple[str, dict[str, Any]]:
@@ -233,9 +233,7 @@ async def _limited(reply: aiohttp.ClientResponse) -> bytes:
     async for chunk in reply.content.iter_chunked(65536):
         content += chunk
         if len(content) > LARGEST_ANSWER:
-            raise SourceError(
-                f"the VTN's answer is larger than {LARGEST_ANSWER // 1_000_000} MB"
-            )
+            raise SourceError(f"the VTN's answer is larger than {LARGEST_ANSWER // 1_000_000} MB")
     return bytes(content)
 
 

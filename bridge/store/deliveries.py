@@ -62,9 +62,7 @@ class Deliveries:
     async def events(self, ids: Collection[str]) -> list[Event]:
         """Return events by id."""
         marks = ", ".join("?" * len(ids))
-        return await self._file.read(
-            lambda db: events.event_rows(db, f"e.id IN ({marks})", ids)
-        )
+        return await self._file.read(lambda db: events.event_rows(db, f"e.id IN ({marks})", ids))
 
     async def programs(self) -> Mapping[str, Sequence[str]]:
         """Return the names of programs by source."""

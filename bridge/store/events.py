@@ -267,9 +267,7 @@ class _Saving:
         insert = f"INSERT INTO origins ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 -- constants
         return self.db.conn.execute(insert, list(columns.values())).lastrowid or 0
 
-    def _first_opt(
-        self, policy: OptPolicy, *, asked: bool
-    ) -> tuple[OptType | None, int | None]:
+    def _first_opt(self, policy: OptPolicy, *, asked: bool) -> tuple[OptType | None, int | None]:
         if policy.rule == "never":
             return "optOut", None
         if policy.rule == "manual" and asked:
@@ -301,9 +299,7 @@ class _Saving:
         document: Document,
         had: Event | None,
     ) -> None:
-        about = one(
-            self.db, "SELECT cancelled_at, active_to FROM origins WHERE id = ?", (origin,)
-        )
+        about = one(self.db, "SELECT cancelled_at, active_to FROM origins WHERE id = ?", (origin,))
         cancelled_at = about["cancelled_at"] if about else None
         document = {"id": event_id, "programID": program, **document}
         columns = {
@@ -366,9 +362,7 @@ class _Saving:
         """Return the id of a market context's program; make it where it is new."""
         wanted = self.source.program_names.get(context) or context_name(context)
         key = (self.source.name, context)
-        had = one(
-            self.db, "SELECT id, name FROM programs WHERE source = ? AND context = ?", key
-        )
+        had = one(self.db, "SELECT id, name FROM programs WHERE source = ? AND context = ?", key)
         if had and (had["name"] == wanted or context not in self.source.program_names):
             return str(had["id"])
         program = str(had["id"]) if had else str(uuid5(EVENT_IDS, "\n".join(key)))
@@ -392,9 +386,7 @@ class _Saving:
 def context_name(context: str) -> str:
     """Return a market context's last path segment, or what else of it can be a name."""
     parts = urlsplit(context)
-    return (parts.path.rstrip("/").rpartition("/")[2] or parts.netloc or context or "program")[
-        :100
-    ]
+    return (parts.path.rstrip("/").rpartition("/")[2] or parts.netloc or context or "program")[:100]
 
 
 def meaning(dispatch: Dispatch) -> str:
@@ -409,7 +401,5 @@ def meaning(dispatch: Dispatch) -> str:
         {k: v for k, v in d.items() if k not in {"createdDateTime", "modificationDateTime"}}
         for d in dispatch.documents
     ]
-    text = json.dumps(
-        [origin, documents, dispatch.origin.cancelled], default=str, sort_keys=True
-    )
+    text = json.dumps([origin, documents, dispatch.origin.cancelled], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -52,9 +52,7 @@ def prepare(path: Path) -> str:
         try:
             migrations.apply(db)
         except sqlite3.Error as error:
-            raise StoreError(
-                f"{path}: cannot be brought up to this version ({error})"
-            ) from error
+            raise StoreError(f"{path}: cannot be brought up to this version ({error})") from error
         db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         return _store_id(db)
 

@@ -56,7 +56,9 @@ def paint(db: Database, program: str, lo: int, hi: int, at: datetime) -> None:
         db, "SELECT id, payload_type, unit, currency FROM series WHERE program = ?", (program,)
     )
     # A kept row that reaches out of the window is cut, so the window takes it in whole.
-    kept = [(r["start"], r["start"] + r["length"]) for s in known for r in _within(db, s["id"], lo, hi)]
+    kept = [
+        (r["start"], r["start"] + r["length"]) for s in known for r in _within(db, s["id"], lo, hi)
+    ]
     lo, hi = min([lo, *(start for start, _ in kept)]), max([hi, *(end for _, end in kept)])
     events = rows(
         db,

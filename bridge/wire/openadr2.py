@@ -264,9 +264,7 @@ def _names(targets: Iterable[Target], ven_id: str | None) -> set[str]:
 def _targets(target: etree._Element | None) -> tuple[Target, ...]:
     if target is None:
         return ()
-    texts = (
-        (_local(e), e.text or next((c.text for c in e.iter() if c.text), "")) for e in target
-    )
+    texts = ((_local(e), e.text or next((c.text for c in e.iter() if c.text), "")) for e in target)
     return tuple(Target(kind, (name or "").strip()) for kind, name in texts)
 
 

@@ -32,16 +32,12 @@ def _length(duration: str | None, longest: timedelta) -> timedelta:
     if duration is None or duration == FOREVER:
         return longest
     return (
-        min(read_duration(duration), longest)
-        if duration.endswith("Y")
-        else read_duration(duration)
+        min(read_duration(duration), longest) if duration.endswith("Y") else read_duration(duration)
     )
 
 
 def _values(interval: Document) -> Mapping[str, Value]:
-    return {
-        p["type"]: p["values"][0] for p in interval.get("payloads") or [] if p.get("values")
-    }
+    return {p["type"]: p["values"][0] for p in interval.get("payloads") or [] if p.get("values")}
 
 
 def randomization(document: Document) -> timedelta:

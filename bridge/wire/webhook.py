@@ -23,9 +23,7 @@ def read_secret(text: str) -> bytes:
     return key
 
 
-def headers(
-    delivery_id: str, at: datetime, body: bytes, secret: bytes | None
-) -> dict[str, str]:
+def headers(delivery_id: str, at: datetime, body: bytes, secret: bytes | None) -> dict[str, str]:
     """Return the headers of an attempt: the same id each time, the time of this attempt."""
     stamp = str(int(at.timestamp()))
     found = {"webhook-id": delivery_id, "webhook-timestamp": stamp}

@@ -119,7 +119,8 @@ async def test_modification_and_cancellation_reach_a_device_once_each(scene):
     scene.vtn.list(event("E", NOON + HOUR, levels([1])), event("OTHER", NOON + HOUR, levels([2])))
     await settled(scene)
     scene.vtn.list(
-        event("E", NOON + HOUR, levels([3]), modification=1), event("OTHER", NOON + HOUR, levels([2]))
+        event("E", NOON + HOUR, levels([3]), modification=1),
+        event("OTHER", NOON + HOUR, levels([2])),
     )
     await scene.poll()
     gone = event("E", NOON + HOUR, levels([3]), modification=2, status="cancelled")
@@ -365,7 +366,9 @@ async def test_a_vtn_that_is_down_at_the_start_is_found_later(settings, bridge, 
 async def test_registration_survives_a_restart(settings, bridge, tmp_path):
     clock, vtn, device = SimClock(NOON), RawVtn(), Device()
     async with started(vtn, device):
-        made = settings([{"name": "utility", "vtn_url": vtn.url}], [{"name": "d", "url": device.url}])
+        made = settings(
+            [{"name": "utility", "vtn_url": vtn.url}], [{"name": "d", "url": device.url}]
+        )
         for _ in range(2):
             async with bridge(made, clock) as running:
                 await eventually(lambda r=running: r.health.job("source:utility").last_success)
@@ -384,13 +387,18 @@ async def test_two_utilities_with_the_same_event_id_and_context(settings, bridge
             await quiet(tmp_path / "bridge.db", clock)
             names = [p["programName"] for p in await running.store.prices.programs()]
             found = {
-                n: {str(r.value) for r in await running.store.prices.prices(n, NOON, None, "PRICE", None, 99)}
+                n: {
+                    str(r.value)
+                    for r in await running.store.prices.prices(n, NOON, None, "PRICE", None, 99)
+                }
                 for n in names
             }
     assert {frozenset(v) for v in found.values()} == {frozenset({"0.1"}), frozenset({"0.2"})}
     assert sorted(names)[0] == "EV2A"
     assert sorted(names)[1] in {"EV2A-one", "EV2A-two"}
-    assert len({b["data"]["event"]["id"] for b in device.bodies if b["type"] == "event.received"}) == 2
+    assert (
+        len({b["data"]["event"]["id"] for b in device.bodies if b["type"] == "event.received"}) == 2
+    )
 
 
 async def test_a_manual_opt_waits_for_a_person_or_its_deadline(settings, bridge, tmp_path):
@@ -420,7 +428,8 @@ async def test_opt_never_is_told_and_keeps_the_prices(settings, bridge, tmp_path
     vtn.list(event("P", NOON, signal(["0.1"] * 24)), event("L", NOON, levels([3])))
     async with started(vtn, device):
         made = settings(
-            [{"name": "utility", "vtn_url": vtn.url, "opt": "never"}], [{"name": "d", "url": device.url}]
+            [{"name": "utility", "vtn_url": vtn.url, "opt": "never"}],
+            [{"name": "d", "url": device.url}],
         )
         async with bridge(made, clock):
             await eventually(lambda: len(vtn.opts) == 2)
@@ -451,10 +460,17 @@ async def follow(settings: Settings, bridge, vtn):
 
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
 @pytest.mark.parametrize("length", [-29, 0])
-async def test_a_vtn_with_the_right_fingerprint_is_followed(settings, bridge, certs, tls, kind, length):
+async def test_a_vtn_with_the_right_fingerprint_is_followed(
+    settings, bridge, certs, tls, kind, length
+):
     vtn, sha256 = RawVtn(), read_certificate(certs / kind / "vtn.crt").sha256
     await vtn.start(mutual(certs / kind))
-    source = {"name": "utility", "vtn_url": vtn.url, **tls(kind), "vtn_fingerprint": sha256[length:]}
+    source = {
+        "name": "utility",
+        "vtn_url": vtn.url,
+        **tls(kind),
+        "vtn_fingerprint": sha256[length:],
+    }
     job = await follow(settings([source]), bridge, vtn)
     await vtn.stop()
     assert job.problem is None
@@ -472,7 +488,9 @@ async def test_a_vtn_with_another_fingerprint_is_told_nothing(settings, bridge, 
 
 
 @pytest.mark.parametrize("fingerprint", [False, True])
-async def test_a_vtn_of_another_ca_is_told_nothing(settings, bridge, certs, tls, tmp_path, fingerprint):
+async def test_a_vtn_of_another_ca_is_told_nothing(
+    settings, bridge, certs, tls, tmp_path, fingerprint
+):
     write_development_set(tmp_path / "other")
     vtn = RawVtn()
     context = server_context(tmp_path / "other" / "vtn.crt", tmp_path / "other" / "vtn.key")
@@ -486,7 +504,9 @@ async def test_a_vtn_of_another_ca_is_told_nothing(settings, bridge, certs, tls,
     assert vtn.asked == []
 
 
-async def test_an_expired_vtn_certificate_is_named(settings, bridge, certs, tls, tmp_path, monkeypatch):
+async def test_an_expired_vtn_certificate_is_named(
+    settings, bridge, certs, tls, tmp_path, monkeypatch
+):
     monkeypatch.setattr("bridge.certificates.DEV_DAYS", -1 / 1440)
     write_development_set(tmp_path / "old")
     vtn = RawVtn()
@@ -530,7 +550,9 @@ async def test_a_vtn_that_knows_only_a_legacy_cipher(settings, bridge, certs, tl
     assert job.problem is None
 
 
-async def test_an_unsigned_answer_is_refused_where_signatures_are_asked_for(settings, bridge, certs, tls):
+async def test_an_unsigned_answer_is_refused_where_signatures_are_asked_for(
+    settings, bridge, certs, tls
+):
     vtn = RawVtn()
     await vtn.start(mutual(certs / "ec"))
     job = await follow(

@@ -45,7 +45,13 @@ async def shown(store, start=NOON - 48 * HOUR):
 
 
 def day(name, values, start=NOON, **about):
-    return event(name, start, signal(values, length=about.pop("length", "PT1H")), duration=f"PT{len(values)}H", **about)
+    return event(
+        name,
+        start,
+        signal(values, length=about.pop("length", "PT1H")),
+        duration=f"PT{len(values)}H",
+        **about,
+    )
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False))
@@ -133,7 +139,11 @@ async def test_a_program_renamed_in_the_settings_and_one_with_the_same_name(stor
     await say(store, day("A", ["1"]))
     await say(store, day("B", ["1"], context="http://other.example/EV2A"))
     await say(store, day("C", ["1"], context="http://third.example/x/EV2A"))
-    assert [p["programName"] for p in await store.prices.programs()] == ["EV2A", "EV2A-s", "EV2A-s-2"]
+    assert [p["programName"] for p in await store.prices.programs()] == [
+        "EV2A",
+        "EV2A-s",
+        "EV2A-s-2",
+    ]
     SOURCE.program_names = {"http://utility.example/EV2A": "Home"}
     try:
         await say(store, day("A", ["3"], modification=1))

@@ -37,7 +37,12 @@ async def test_work_that_fails_takes_nothing_else_with_it(file):
     gate = threading.Event()
     first = asyncio.create_task(file.write(lambda _: gate.wait(5)))
     await asyncio.sleep(0)
-    pieces = [file.write(put("a")), file.write(put("b")), file.write(lambda _: 1 / 0), file.write(put("c"))]
+    pieces = [
+        file.write(put("a")),
+        file.write(put("b")),
+        file.write(lambda _: 1 / 0),
+        file.write(put("c")),
+    ]
     waiting = [asyncio.ensure_future(p) for p in pieces]
     await asyncio.sleep(0)
     gate.set()

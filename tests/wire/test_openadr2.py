@@ -67,17 +67,28 @@ def test_documents_are_openadr_3_1_events(recorded):
     yaml = pytest.importorskip("yaml")
     text = json.dumps(yaml.safe_load(schema.read_text()), default=str)
     spec = json.loads(text.replace("#/components", "#/$defs/components"))
-    shape = {"$defs": {"components": spec["components"]}, "$ref": "#/$defs/components/schemas/eventRequest"}
+    shape = {
+        "$defs": {"components": spec["components"]},
+        "$ref": "#/$defs/components/schemas/eventRequest",
+    }
     (dispatch,) = listing(recorded).dispatches
     for document in dispatch.documents:
         plain = json.loads(json.dumps({"programID": "p", **document}, default=float))
-        plain = {k: v for k, v in plain.items() if k not in {"createdDateTime", "modificationDateTime"}}
+        plain = {
+            k: v for k, v in plain.items() if k not in {"createdDateTime", "modificationDateTime"}
+        }
         errors = [e.message for e in Draft202012Validator(shape).iter_errors(plain)]
         assert not errors
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-10, max_value=10), min_size=1, max_size=30))
+@given(
+    st.lists(
+        st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-10, max_value=10),
+        min_size=1,
+        max_size=30,
+    )
+)
 def test_every_price_is_exact_both_ways(prices):
     dispatch = one(signal(prices))
     assert [i["payloads"][0]["values"][0] for i in dispatch.documents[0]["intervals"]] == prices
@@ -122,11 +133,16 @@ def test_an_energy_price_is_the_price_unless_the_whole_price_stands_beside_it():
     energy = signal([1], "ENERGY_PRICE")
     assert one(energy).documents[0]["payloadDescriptors"][0]["payloadType"] == "PRICE"
     both = one(energy, signal([2]))
-    assert [d["payloadDescriptors"][0]["payloadType"] for d in both.documents] == ["ENERGY_PRICE.price", "PRICE"]
+    assert [d["payloadDescriptors"][0]["payloadType"] for d in both.documents] == [
+        "ENERGY_PRICE.price",
+        "PRICE",
+    ]
 
 
 def test_the_scale_is_applied():
-    document = one(signal([5], "LOAD_DISPATCH", "setpoint", unit="powerReal", scale="k")).documents[0]
+    document = one(signal([5], "LOAD_DISPATCH", "setpoint", unit="powerReal", scale="k")).documents[
+        0
+    ]
     assert document["payloadDescriptors"][0]["units"] == "KW"
     assert document["intervals"][0]["payloads"][0]["values"] == [5]
     document = one(signal([1500], "LOAD_DISPATCH", "setpoint", unit="powerReal")).documents[0]
@@ -140,7 +156,9 @@ def test_priority_0_is_none_and_others_stay():
     assert one(levels([1]), priority=3).documents[0]["priority"] == 3
 
 
-@pytest.mark.parametrize(("said", "test"), [(None, False), ("false", False), ("true", True), ("yes", True)])
+@pytest.mark.parametrize(
+    ("said", "test"), [(None, False), ("false", False), ("true", True), ("yes", True)]
+)
 def test_whatever_is_not_false_is_a_test_event(said, test):
     assert one(levels([1]), test=said).origin.test is test
 
@@ -162,7 +180,10 @@ def test_a_target_at_the_signal_narrows_the_one_at_the_event():
 @pytest.mark.parametrize("text", ["NaN", "INF", "-INF"])
 def test_a_value_that_is_no_number_is_not_known(text):
     document = one(signal([text, "1"])).documents[0]
-    assert [i["payloads"] for i in document["intervals"]] == [[], [{"type": "PRICE", "values": [1]}]]
+    assert [i["payloads"] for i in document["intervals"]] == [
+        [],
+        [{"type": "PRICE", "values": [1]}],
+    ]
 
 
 def test_the_original_message_is_kept():
@@ -172,15 +193,14 @@ def test_the_original_message_is_kept():
 
 
 def test_an_event_that_makes_no_sense_is_named():
-    bad = distribute(event("BAD", NOON, levels([1]))).replace("2027-03-01T12:00:00Z", "2027-13-45T12:00:00Z")
+    bad = distribute(event("BAD", NOON, levels([1]))).replace(
+        "2027-03-01T12:00:00Z", "2027-13-45T12:00:00Z"
+    )
     element = etree.fromstring(bad.encode()).find(f".//{{{NS['oadr']}}}oadrDistributeEvent")
     with pytest.raises(WireError, match="event BAD"):
         read_listing(element)
 
 
 def test_a_listing_says_whose_it_is():
-    found = read_listing(
-        read_message(distribute(request_id="r9", vtn="v9").encode()).element
-    )
+    found = read_listing(read_message(distribute(request_id="r9", vtn="v9").encode()).element)
     assert (found.request_id, found.vtn_id, found.dispatches) == ("r9", "v9", ())
-

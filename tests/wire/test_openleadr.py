@@ -23,7 +23,9 @@ def signed(certs, kind="ec", name="vtn"):
 
 def test_another_version_is_refused_with_a_clear_message(monkeypatch):
     monkeypatch.setattr(openleadr, "version", lambda _: "0.5.37")
-    with pytest.raises(BridgeError, match=r"openleadr 0\.5\.37 is installed.*install openleadr==0\.5\.36"):
+    with pytest.raises(
+        BridgeError, match=r"openleadr 0\.5\.37 is installed.*install openleadr==0\.5\.36"
+    ):
         openleadr.harden.__wrapped__()
 
 
@@ -34,7 +36,9 @@ def test_an_internal_entity_does_not_end_the_process():
         "try: messaging.validate_xml_schema('<!DOCTYPE l [<!ENTITY a \"x\">]><l>&a;</l>')\n"
         "except Exception as error: print(type(error).__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "XMLSyntaxError"
 
 
@@ -71,7 +75,11 @@ def test_identifiers_stay_text():
     assert payload["ven_id"] == "1.2.3"
     answers = payload["event_responses"]
     answer = answers[0] if isinstance(answers, list) else answers
-    assert (answer["event_id"], answer["request_id"], answer["modification_number"]) == ("10.0.0.1", "007", 3)
+    assert (answer["event_id"], answer["request_id"], answer["modification_number"]) == (
+        "10.0.0.1",
+        "007",
+        3,
+    )
 
 
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
