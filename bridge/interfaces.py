@@ -19,6 +19,7 @@ from bridge.model import (
     Delivery,
     Dispatch,
     Document,
+    Ended,
     Event,
     Firing,
     OptPolicy,
@@ -176,14 +177,11 @@ class Outbox(Protocol):
     async def cursor(self, name: str) -> int:
         """Return how far a follower of the change log has got."""
 
-    async def changes(self, after: int, limit: int) -> list[Change]:
-        """Return changes after a sequence number, oldest first."""
+    async def changes(self, after: int, limit: int) -> tuple[list[Change], list[Event]]:
+        """Return changes after a sequence number, oldest first, and the events they are about."""
 
     async def live_events(self, at: datetime) -> list[Event]:
         """Return events that are not over."""
-
-    async def events(self, ids: Collection[str]) -> list[Event]:
-        """Return events by id."""
 
     async def programs(self) -> Mapping[str, Sequence[str]]:
         """Return the names of programs by source."""
@@ -212,10 +210,8 @@ class Outbox(Protocol):
     async def owed(self, after: int) -> list[Delivery]:
         """Return unsettled deliveries with a turn after this one, in order."""
 
-    async def settle(
-        self, delivery: Delivery, outcome: str, at: datetime, problem: str | None = None
-    ) -> None:
-        """Note how a delivery ended."""
+    async def settle(self, ended: Sequence[Ended]) -> None:
+        """Note how deliveries ended."""
 
     async def postpone(self, delivery: Delivery, problem: str, due: datetime) -> None:
         """Note a failed attempt and when the next one is."""

@@ -336,6 +336,16 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a delivery ended: delivered, expired, given_up."""
+
+    delivery: Delivery
+    outcome: str
+    at: datetime
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PriceRow:
     """A price that holds from `start` until `end`, as it is kept."""
 

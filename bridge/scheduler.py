@@ -39,10 +39,13 @@ class Scheduler:
     async def run(self, job: Job) -> None:
         """Fire what is due, again and again, until cancelled."""
         bell = self._timetable.bell("scheduler")
+        self._newest = max(
+            filter(None, (self._newest, await self._timetable.newest())), default=None
+        )
         await self._timetable.recheck(self._clock.now())
         while True:
             now = self._clock.now()
-            if await self._clock_is_behind(now):
+            if self._clock_is_behind(now):
                 job.succeeded(now)
                 await self._clock.wait(bell, now + TICK)
                 continue
@@ -62,11 +65,11 @@ class Scheduler:
             self._pruned = now
             await self._timetable.prune(now)
 
-    async def _clock_is_behind(self, now: datetime) -> bool:
+    def _clock_is_behind(self, now: datetime) -> bool:
         """Whether the clock is behind the newest row: no real-time clock, or a step back."""
-        newest = await self._timetable.newest()
-        self._newest = max(filter(None, (newest, self._newest)), default=None)
-        behind = self._newest is not None and now < self._newest - TOLERANCE
+        # Rows written since the start carry this clock's time, so its highest will do.
+        self._newest = max(now, self._newest) if self._newest else now
+        behind = now < self._newest - TOLERANCE
         if behind and self.held_since is None:
             log.warning("the clock is behind what is stored; moments are held", newest=self._newest)
         self.held_since = (self.held_since or now) if behind else None

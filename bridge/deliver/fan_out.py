@@ -31,6 +31,7 @@ from bridge.supervise import Job
 from bridge.timeline import Silence
 
 AT_ONCE = 500  # changes in one transaction
+SMALL = 50  # deliveries, or events, that are planned in about a millisecond
 
 
 @dataclass
@@ -70,11 +71,12 @@ class FanOut:
         bell = self._outbox.bell("fan-out")
         cursor = await self._load()
         while True:
-            changes = await self._outbox.changes(cursor, AT_ONCE)
+            changes, events = await self._outbox.changes(cursor, AT_ONCE)
             now = self._clock.now()
             if changes or self._is_due(now):
-                await self._refresh(changes)
-                plan = await asyncio.to_thread(self.plan, changes, now)
+                self._events |= {e.id: e for e in events}
+                await self._refresh({c.object_type for c in changes})
+                plan = await self._planned(changes, now)
                 cursor = changes[-1].seq if changes else cursor
                 await self._write(plan, cursor, now)
                 job.succeeded(now)
@@ -94,18 +96,20 @@ class FanOut:
         self._told = {n: Told(*states[n]) for n in self._receivers if n in states}
         self._next = self._clock.now()
 
-    async def _refresh(self, changes: Sequence[Change]) -> None:
-        """Look up what the changes are about."""
-        kinds = {c.object_type for c in changes}
+    async def _refresh(self, kinds: Collection[str]) -> None:
+        """Look up what changes of these object types are about."""
         if "DEVICE" in kinds:
             await self._reload_devices()
         if "PROGRAM" in kinds:
             self._programs = await self._outbox.programs()
         if "SOURCE" in kinds:
             self._silences = await self._outbox.silences()
-        ids = {c.object_id for c in changes if c.object_type == "EVENT"}
-        if ids:
-            self._events |= {e.id: e for e in await self._outbox.events(ids)}
+
+    async def _planned(self, changes: Sequence[Change], now: datetime) -> Plan:
+        """Plan, off the event loop where it would take more than a few milliseconds."""
+        if len(self._told) * (len(changes) + 1) <= SMALL and len(self._events) <= SMALL:
+            return self.plan(changes, now)
+        return await asyncio.to_thread(self.plan, changes, now)
 
     async def _write(self, plan: Plan, cursor: int, now: datetime) -> None:
         await self._outbox.save_deliveries(plan.deliveries, plan.states, plan.draws, cursor, now)

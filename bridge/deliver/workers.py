@@ -12,7 +12,7 @@ import structlog
 from bridge.deliver.bodies import STATE
 from bridge.errors import DeviceError, Gone, Refused
 from bridge.interfaces import Device, DeviceSurroundings, Outbox, Send
-from bridge.model import Delivery
+from bridge.model import Delivery, Ended
 from bridge.supervise import Job, back_off, stop
 
 log = structlog.get_logger()
@@ -42,6 +42,7 @@ class Workers:
         self._outbox, self._around, self._clock = outbox, around, around.clock
         self._devices = devices
         self._lanes: dict[str, Lane] = {}
+        self._ended: list[Ended] = []
         self._problem: BaseException | None = None
 
     @property
@@ -55,7 +56,11 @@ class Workers:
             for device in self._devices:
                 send = await stack.enter_async_context(device.connect(self._around))
                 self._lanes[device.receiver.name] = Lane(send)
+            stack.push_async_callback(self._note_ended)
             stack.push_async_callback(self._stop)
+            noting = asyncio.create_task(self._keep_noting())
+            noting.add_done_callback(self._watch)
+            stack.push_async_callback(stop, noting)
             await self._follow(job)
 
     async def _follow(self, job: Job) -> None:
@@ -74,6 +79,19 @@ class Workers:
             if lane.task:
                 await stop(lane.task)
         self._lanes.clear()
+
+    async def _keep_noting(self) -> None:
+        """Write outcomes as they come; those that come while one is written go together."""
+        bell = self._outbox.bell("noting")
+        while True:
+            await self._note_ended()
+            await bell.wait()
+            bell.clear()
+
+    async def _note_ended(self) -> None:
+        while self._ended:
+            ended, self._ended = self._ended, []
+            await self._outbox.settle(ended)
 
     def _queue(self, delivery: Delivery) -> None:
         lane = self._lanes.get(delivery.device)
@@ -101,9 +119,7 @@ class Workers:
         while lane.queue:
             delivery, now = lane.queue[0], self._clock.now()
             if delivery.expires and delivery.expires <= now:
-                await self._settle(
-                    lane, delivery, "expired", delivery.problem or "its time was over"
-                )
+                self._settle(lane, delivery, "expired", delivery.problem or "its time was over")
             elif lane.not_before and lane.not_before > now:
                 await self._clock.wait(lane.wake, lane.not_before)
             else:
@@ -119,23 +135,22 @@ class Workers:
             await self._outbox.disable_device(name, str(error), self._clock.now())
         except Refused as error:
             log.warning("delivery given up", device=name, delivery=delivery.id, problem=str(error))
-            await self._settle(lane, delivery, "given_up", str(error))
+            self._settle(lane, delivery, "given_up", str(error))
         except DeviceError as error:
             await self._postpone(name, lane, delivery, error)
         else:
             if lane.failures:
                 log.info("device is back", device=name)
             lane.failures, lane.not_before = 0, None
-            await self._settle(lane, delivery, "delivered", None)
+            self._settle(lane, delivery, "delivered", None)
         finally:
             lane.sending = False
 
-    async def _settle(
-        self, lane: Lane, delivery: Delivery, outcome: str, problem: str | None
-    ) -> None:
+    def _settle(self, lane: Lane, delivery: Delivery, outcome: str, problem: str | None) -> None:
         if lane.queue and lane.queue[0].id == delivery.id:
             lane.queue.popleft()
-        await self._outbox.settle(delivery, outcome, self._clock.now(), problem)
+        self._ended.append(Ended(delivery, outcome, self._clock.now(), problem))
+        self._outbox.bell("noting").set()
 
     async def _postpone(
         self, name: str, lane: Lane, delivery: Delivery, error: DeviceError

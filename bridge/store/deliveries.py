@@ -1,7 +1,7 @@
 """What is owed to devices, what they were told, and how each delivery ended."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from bridge.model import (
     Change,
     Delivery,
     Document,
+    Ended,
     Event,
     from_millis,
     millis,
@@ -44,25 +45,23 @@ class Deliveries:
         )
         return int(row["seq"]) if row else 0
 
-    async def changes(self, after: int, limit: int) -> list[Change]:
-        """Return changes after a sequence number, oldest first."""
-        found = await self._file.read(
-            lambda db: rows(
-                db, "SELECT * FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-            )
-        )
-        return [to_change(row) for row in found]
+    async def changes(self, after: int, limit: int) -> tuple[list[Change], list[Event]]:
+        """Return changes after a sequence number, oldest first, and the events they are about."""
+
+        def read(db: Any) -> tuple[list[Change], list[Event]]:
+            sql = "SELECT * FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
+            found = [to_change(row) for row in rows(db, sql, (after, limit))]
+            ids = {c.object_id for c in found if c.object_type == "EVENT"}
+            marks = ", ".join("?" * len(ids))
+            return found, events.event_rows(db, f"e.id IN ({marks})", ids) if ids else []
+
+        return await self._file.read(read)
 
     async def live_events(self, at: datetime) -> list[Event]:
         """Return events that are not over."""
         return await self._file.read(
             lambda db: events.event_rows(db, "e.active_to > ?", (millis(at),))
         )
-
-    async def events(self, ids: Collection[str]) -> list[Event]:
-        """Return events by id."""
-        marks = ", ".join("?" * len(ids))
-        return await self._file.read(lambda db: events.event_rows(db, f"e.id IN ({marks})", ids))
 
     async def programs(self) -> Mapping[str, Sequence[str]]:
         """Return the names of programs by source."""
@@ -152,22 +151,24 @@ class Deliveries:
         )
         return [to_delivery(row) for row in found]
 
-    async def settle(
-        self, delivery: Delivery, outcome: str, at: datetime, problem: str | None = None
-    ) -> None:
-        """Note how a delivery ended."""
-        delivered = outcome == "delivered"
+    async def settle(self, ended: Sequence[Ended]) -> None:
+        """Note how deliveries ended."""
 
         def work(db: Database) -> None:
-            db.conn.execute(
+            write_many(
+                db,
                 "UPDATE deliveries SET outcome = ?, settled = ?, problem = ?, attempts = ? WHERE id = ?",
-                (outcome, millis(at), problem, delivery.attempts, delivery.id),
+                (
+                    (e.outcome, millis(e.at), e.problem, e.delivery.attempts, e.delivery.id)
+                    for e in ended
+                ),
             )
-            if delivered:
-                db.conn.execute(
-                    "UPDATE devices SET last_success = ?, last_problem = NULL WHERE name = ?",
-                    (millis(at), delivery.device),
-                )
+            done = {e.delivery.device: millis(e.at) for e in ended if e.outcome == "delivered"}
+            write_many(
+                db,
+                "UPDATE devices SET last_success = ?, last_problem = NULL WHERE name = ?",
+                ((at, name) for name, at in done.items()),
+            )
 
         await self._file.write(work, durable=False, tell=False)
 
