@@ -9,9 +9,9 @@ from pathlib import Path
 
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
-from bridge.admin import Api, HealthPages, Vitals
+from bridge.admin import Api, HealthPages, Metrics, Vitals
 from bridge.clock import Clock, WallClock
-from bridge.config import Settings
+from bridge.config import Listener, Settings
 from bridge.deliver import FanOut, Workers
 from bridge.ingest import ingest
 from bridge.interfaces import DeviceSurroundings
@@ -19,7 +19,7 @@ from bridge.scheduler import Scheduler
 from bridge.store import Store, open_store
 from bridge.supervise import Health, keep_running, stop
 from bridge.vtn.pricing import Pricing
-from bridge.web import make_site, serving
+from bridge.web import Route, make_site, serving
 
 CONNECTIONS = 1000  # to devices, at once
 
@@ -90,11 +90,14 @@ async def _serve(
 ) -> dict[str, str]:
     """Open the listeners; return their base addresses."""
     pricing = Pricing(store.prices, settings.site.zone, clock)
-    listeners = [("vtn", settings.vtn, pricing.routes(public=settings.vtn.open_prices))]
+    listeners: list[tuple[str, Listener, list[Route]]] = [
+        ("vtn", settings.vtn, pricing.routes(public=settings.vtn.open_prices))
+    ]
     if settings.admin:
         pages = HealthPages(vitals, store.overview, clock)
-        api = Api(store.overview, health, clock)
-        listeners.append(("admin", settings.admin, [*pages.routes(), *api.routes()]))  # type: ignore[arg-type]
+        api, metrics = Api(store.overview, health, clock), Metrics(vitals, store.overview)
+        routes = [*pages.routes(), *metrics.routes(), *api.routes()]
+        listeners.append(("admin", settings.admin, routes))
     addresses = {}
     for name, listener, routes in listeners:
         site = make_site(routes, store.access.scope)

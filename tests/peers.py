@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -366,8 +366,8 @@ class StockUtility:
     """A stock OpenLEADR VTN in a process of its own, over mutual TLS."""
 
     def __init__(
-        self, certs: Path, *, events: list[Any] = [], sign: bool = False, poll: float = 1
-    ) -> None:  # noqa: B006
+        self, certs: Path, *, events: Sequence[Any] = (), sign: bool = False, poll: float = 1
+    ) -> None:
         self.about = {
             "cert": str(certs / "vtn.crt"), "key": str(certs / "vtn.key"), "ca": str(certs / "ca.crt"),
             "vens": {"bridge": str(certs / "ven.crt")}, "poll": poll, "sign": sign, "events": events,

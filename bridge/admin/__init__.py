@@ -2,5 +2,6 @@
 
 from bridge.admin.api import Api
 from bridge.admin.health import HealthPages, Vitals
+from bridge.admin.metrics import Metrics
 
-__all__ = ["Api", "HealthPages", "Vitals"]
+__all__ = ["Api", "HealthPages", "Metrics", "Vitals"]

@@ -44,13 +44,20 @@ class Api:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
+        base, read = "/api/v1", "read"
         return [
-            Route("GET", "/api/v1/sources", self.sources, "read", "Sources, and how each is doing"),
-            Route("GET", "/api/v1/devices", self.devices, "read", "Devices, and how each is doing"),
-            Route("GET", "/api/v1/events", self.events, "read", "Events, the latest start first", EventsQuery),
-            Route("GET", "/api/v1/deliveries", self.deliveries, "read", "Deliveries, the newest first", DeliveriesQuery),
-            Route("POST", "/api/v1/deliveries/{id}/retry", self.retry, "operate", "Send a settled delivery again"),
-            Route("GET", "/api/v1/openapi.json", self.openapi, "read", "This API, described"),
+            Route("GET", f"{base}/sources", self.sources, read, "Sources, and how each is doing"),
+            Route("GET", f"{base}/devices", self.devices, read, "Devices, and how each is doing"),
+            Route("GET", f"{base}/events", self.events, read, "Events, latest first", EventsQuery),
+            Route(
+                "GET", f"{base}/deliveries", self.deliveries, read,
+                "Deliveries, the newest first", DeliveriesQuery,
+            ),
+            Route(
+                "POST", f"{base}/deliveries/{{id}}/retry", self.retry, "operate",
+                "Send a settled delivery again",
+            ),
+            Route("GET", f"{base}/openapi.json", self.openapi, read, "This API, described"),
         ]  # fmt: skip
 
     async def sources(self, _request: web.Request) -> web.Response:

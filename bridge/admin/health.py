@@ -1,16 +1,12 @@
-"""`/healthz`, `/readyz` and `/metrics`: open to whoever can reach the listener."""
+"""`/healthz` and `/readyz`: open to whoever can reach the listener."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from bridge import __version__
 from bridge.certificates import read_certificate
 from bridge.clock import Clock
 from bridge.errors import SettingsError
@@ -37,7 +33,7 @@ class Vitals:
 
 
 class HealthPages:
-    """Answers whether the bridge lives, is ready, and how it is doing in numbers."""
+    """Answers whether the bridge lives and is ready."""
 
     def __init__(self, vitals: Vitals, overview: Overview, clock: Clock) -> None:
         self._vitals, self._overview, self._clock = vitals, overview, clock
@@ -59,7 +55,6 @@ class HealthPages:
                 None,
                 "Named checks: 200 when all are well, else 503",
             ),
-            Route("GET", "/metrics", self.metrics, None, "Metrics, as Prometheus reads them"),
         ]
 
     async def healthz(self, _request: web.Request) -> web.Response:
@@ -128,78 +123,6 @@ class HealthPages:
         aimed = [frozenset(a) for a in from_json(row["audiences"])]
         test = bool(row["test"])
         return any(a.includes(row["program"], aimed, test=test) for a in self._vitals.audiences)
-
-    async def metrics(self, _request: web.Request) -> web.Response:
-        """GET /metrics."""
-        registry = CollectorRegistry()
-        registry.register(_Snapshot(await self._families()))
-        return web.Response(
-            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
-
-    async def _families(self) -> list[Metric]:
-        info = InfoMetricFamily("bridge_build", "The program", value={"version": __version__})
-        return [
-            info,
-            *self._source_families(),
-            *await self._delivery_families(),
-            _gauge(
-                "bridge_certificate_not_after_timestamp_seconds",
-                "When a certificate ends",
-                "certificate",
-                {n: _not_after(p) for n, p in self._vitals.certificates.items()},
-            ),
-            _gauge("bridge_clock_held", "1 while moments are held: the clock is behind the store", None,
-                   {"": float(self._vitals.clock_held_since() is not None)}),
-            _gauge("bridge_store_bytes", "Size of the database file", None,
-                   {"": float(self._vitals.store_path.stat().st_size)}),
-        ]  # fmt: skip
-
-    def _source_families(self) -> list[Metric]:
-        jobs = {n: self._vitals.health.job(f"source:{n}") for n in self._vitals.sources}
-        heard = {n: j.last_success.timestamp() for n, j in jobs.items() if j.last_success}
-        return [
-            _gauge("bridge_source_last_success_timestamp_seconds", "When a source last answered", "source", heard),
-            _gauge("bridge_source_failures", "Failures in a row", "source", {n: float(j.failures) for n, j in jobs.items()}),
-        ]  # fmt: skip
-
-    async def _delivery_families(self) -> list[Metric]:
-        counts, ended = await self._overview.counts(), await self._overview.outcomes()
-        devices = await self._overview.list_devices()
-        oldest = counts.get("oldest")
-        told = {d["name"]: d["last_success"] / 1000 for d in devices if d["last_success"]}
-        failing = self._vitals.failing_devices()
-        failures = {d["name"]: float(failing.get(d["name"], 0)) for d in devices}
-        return [
-            _gauge("bridge_deliveries", "Kept deliveries by outcome", "outcome", {k: float(v) for k, v in ended.items()}),
-            _gauge("bridge_outbox_depth", "Deliveries that are owed", None, {"": float(counts.get("owed") or 0)}),
-            _gauge("bridge_outbox_oldest_timestamp_seconds", "When the oldest of them was made", None,
-                   {"": oldest / 1000} if oldest else {}),
-            _gauge("bridge_device_last_success_timestamp_seconds", "When a device last took a delivery", "device", told),
-            _gauge("bridge_device_failures", "Failures in a row", "device", failures),
-        ]  # fmt: skip
-
-
-class _Snapshot(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
-def _gauge(name: str, text: str, label: str | None, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=[label] if label else [])
-    for key, value in values.items():
-        family.add_metric([key] if label else [], value)
-    return family
-
-
-def _not_after(path: Path) -> float:
-    try:
-        return read_certificate(path).not_after.timestamp()
-    except SettingsError:
-        return 0.0
 
 
 def _source(job: Job) -> Document:

@@ -9,7 +9,7 @@ from bridge.cli.common import command, say, table
 from bridge.config import read_settings
 from bridge.errors import BridgeError
 from bridge.model import Document, from_millis, write_time
-from bridge.store import access, devices, events
+from bridge.store import access, devices, event_rows
 from bridge.store.files import beside
 from bridge.store.sqlite import rows
 
@@ -73,7 +73,7 @@ def list_events(config: Path, as_json: bool) -> None:
     """List events that are not over, and how they are answered."""
     now = datetime.now(UTC)
     with beside(_store(config)) as db:
-        found = events.event_rows(
+        found = event_rows.event_rows(
             db,
             "e.active_to > ? ORDER BY e.active_from LIMIT ?",
             (int(now.timestamp() * 1000), RECENT),
@@ -96,7 +96,7 @@ def list_events(config: Path, as_json: bool) -> None:
 def opt(event_id: str, opt: str, config: Path, as_json: bool) -> None:
     """Answer an event: take part in it or not. The utility is told by the running bridge."""
     with beside(_store(config)) as db:
-        found = events.set_opt(
+        found = event_rows.set_opt(
             db, event_id, "optIn" if opt == "optIn" else "optOut", datetime.now(UTC)
         )
     if found is None:

@@ -61,7 +61,8 @@ def _interval(data: Document, zone: tzinfo) -> str:
     if not interval:
         return ""
     values = ", ".join(f"{p['type']} {p['values'][0]}" for p in interval["payloads"])
-    return f" interval {interval['id']} from {_clock(interval['intervalPeriod']['start'], zone)}: {values}"
+    start = _clock(interval["intervalPeriod"]["start"], zone)
+    return f" interval {interval['id']} from {start}: {values}"
 
 
 def _values(event: Document, zone: tzinfo) -> list[str]:

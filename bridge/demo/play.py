@@ -105,7 +105,8 @@ async def utility(certs: Path, planned: list[Document]) -> AsyncIterator[str]:
         sys.executable, "-m", "bridge.demo.utility", json.dumps(about),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    assert process.stdin and process.stdout  # noqa: S101 -- both are pipes
+    assert process.stdin  # noqa: S101 -- a pipe
+    assert process.stdout  # noqa: S101 -- likewise
     try:
         yield json.loads(await process.stdout.readline())["ready"]
     finally:

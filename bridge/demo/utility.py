@@ -51,7 +51,7 @@ class Utility:
             http_key=settings["key"],
             http_ca_file=settings["ca"],
             requested_poll_freq=timedelta(seconds=settings.get("poll", 10)),
-            ven_lookup=lambda ven_id: self._by_id.get(ven_id),
+            ven_lookup=self._by_id.get,
             verify_message_signatures=bool(signing),
             show_fingerprint=False,
             **signing,

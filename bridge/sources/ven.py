@@ -105,9 +105,10 @@ class Ven(OpenADRClient):
                 xml_signature=self._signs, registration_id=self.registration_id
             )
             if given is None or not (self.registration_id and self.ven_id):
+                code = self._refusal.get("response_code")
+                said = f"{code} {self._refusal.get('response_description')}"
                 raise Unregistered(
-                    "the VTN refused the registration"
-                    f" ({self._refusal.get('response_code')} {self._refusal.get('response_description')});"
+                    f"the VTN refused the registration ({said});"
                     " does it know this ven_name and the certificate's fingerprint?"
                 )
             payload = given[1]

@@ -16,7 +16,7 @@ from bridge.model import (
     from_millis,
     millis,
 )
-from bridge.store import changes, events, sources
+from bridge.store import changes, event_rows, sources
 from bridge.store.changes import to_change
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 
@@ -53,14 +53,14 @@ class Deliveries:
             found = [to_change(row) for row in rows(db, sql, (after, limit))]
             ids = {c.object_id for c in found if c.object_type == "EVENT"}
             marks = ", ".join("?" * len(ids))
-            return found, events.event_rows(db, f"e.id IN ({marks})", ids) if ids else []
+            return found, event_rows.event_rows(db, f"e.id IN ({marks})", ids) if ids else []
 
         return await self._file.read(read)
 
     async def live_events(self, at: datetime) -> list[Event]:
         """Return events that are not over."""
         return await self._file.read(
-            lambda db: events.event_rows(db, "e.active_to > ?", (millis(at),))
+            lambda db: event_rows.event_rows(db, "e.active_to > ?", (millis(at),))
         )
 
     async def programs(self) -> Mapping[str, Sequence[str]]:
@@ -157,7 +157,8 @@ class Deliveries:
         def work(db: Database) -> None:
             write_many(
                 db,
-                "UPDATE deliveries SET outcome = ?, settled = ?, problem = ?, attempts = ? WHERE id = ?",
+                "UPDATE deliveries SET outcome = ?, settled = ?, problem = ?, attempts = ?"
+                " WHERE id = ?",
                 (
                     (e.outcome, millis(e.at), e.problem, e.delivery.attempts, e.delivery.id)
                     for e in ended
@@ -247,7 +248,8 @@ class Deliveries:
         found = await self._file.read(
             lambda db: rows(
                 db,
-                "SELECT coalesce(outcome, 'owed') AS outcome, count(*) AS n FROM deliveries GROUP BY 1",
+                "SELECT coalesce(outcome, 'owed') AS outcome, count(*) AS n"
+                " FROM deliveries GROUP BY 1",
             )
         )
         return {r["outcome"]: r["n"] for r in found}
@@ -257,7 +259,8 @@ class Deliveries:
         row = await self._file.read(
             lambda db: one(
                 db,
-                "SELECT count(*) AS owed, min(created) AS oldest FROM deliveries WHERE outcome IS NULL",
+                "SELECT count(*) AS owed, min(created) AS oldest FROM deliveries"
+                " WHERE outcome IS NULL",
             )
         )
         return row or {}

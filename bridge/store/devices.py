@@ -10,8 +10,9 @@ from bridge.store import changes
 from bridge.store.sqlite import Sqlite, one, rows
 
 LIST = """
-SELECT d.*, (SELECT count(*) FROM deliveries w WHERE w.outcome IS NULL AND w.device = d.name) AS owed
-FROM devices d ORDER BY d.name
+SELECT d.*, coalesce(w.owed, 0) AS owed FROM devices d LEFT JOIN (
+    SELECT device, count(*) AS owed FROM deliveries WHERE outcome IS NULL GROUP BY device
+) w ON w.device = d.name ORDER BY d.name
 """
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,75 +19,16 @@ from bridge.model import (
     Event,
     OptPolicy,
     OptType,
-    from_json,
-    from_millis,
     is_price,
     millis,
     to_json,
 )
-from bridge.store import changes, prices
+from bridge.store import changes, event_rows, prices
 from bridge.store.sqlite import Sqlite, one, rows
-from bridge.wire import openadr3
 
 log = structlog.get_logger()
 
 EVENT_IDS = UUID("5b1f4d6e-0a4c-4d0e-9d0c-7a2f0f3f6f20")
-# An event that ends within this time is left to end by itself: the VTN may have dropped it
-# as completed by a clock that is a little ahead of ours.
-END_GRACE = timedelta(seconds=10)
-
-_EVENT = """
-SELECT e.*, p.name AS program_name, o.source, o.foreign_id, o.opt
-FROM events e JOIN origins o ON o.id = e.origin JOIN programs p ON p.id = e.program
-"""
-
-
-def to_event(row: Document) -> Event:
-    """Return a row of `_EVENT` with all that is derived from its document."""
-    document = from_json(row["document"])
-    start, end = from_millis(row["active_from"]), from_millis(row["active_to"])
-    longest = timedelta(milliseconds=row["longest"])
-    found = openadr3.intervals(document, longest)
-    return Event(
-        id=row["id"],
-        program=row["program_name"],
-        source=row["source"],
-        name=row["foreign_id"],
-        modification=row["modification"],
-        priority=document.get("priority"),
-        test=bool(row["test"]),
-        start=start,
-        end=end,
-        open_ended=openadr3.open_ended(document),
-        randomize=openadr3.randomization(document),
-        issued=row["issued"],
-        opt=row["opt"],
-        cancelled=row["cancelled_at"] is not None,
-        audiences=tuple(frozenset(a) for a in json.loads(row["audiences"])),
-        intervals=tuple(
-            replace(i, end=min(i.end, end))
-            for i in sorted(found, key=lambda i: i.start)
-            if i.start < end
-        ),
-        units=openadr3.units(document),
-        document=row["document"],
-    )
-
-
-def event_rows(db: Any, where: str, values: Collection[Any] = ()) -> list[Event]:
-    """Return events for a condition on `e` (events), `o` (origins) or `p` (programs)."""
-    return [to_event(row) for row in rows(db, f"{_EVENT} WHERE {where}", values)]
-
-
-def snapshot(event: Event) -> Document:
-    """Return what the change log keeps of an event: whom it concerned, and whether."""
-    return {
-        "program": event.program,
-        "audiences": [sorted(a) for a in event.audiences],
-        "test": event.test,
-        "in_force": event.in_force,
-        "modification": event.modification,
-    }
 
 
 class Events:
@@ -98,22 +39,11 @@ class Events:
 
     async def save(self, source: Source, batch: Batch, at: datetime) -> None:
         """Keep events with their prices and change rows, in one transaction."""
-
-        def work(db: Database) -> None:
-            saving = _Saving(db, source, at)
-            for dispatch in batch.dispatches:
-                saving.dispatch(dispatch, batch.request_id)
-            if batch.complete:
-                listed = {d.origin.foreign_id for d in batch.dispatches}
-                for foreign_id in missing(db, source.name, listed, at):
-                    saving.cancel(foreign_id)
-            saving.paint()
-
-        await self._file.write(work)
+        await self._file.write(lambda db: save_batch(db, source, batch, at))
 
     async def set_opt(self, event_id: str, opt: OptType, at: datetime) -> Event | None:
         """Answer an event; return it, or None when there is none of this id."""
-        return await self._file.write(lambda db: set_opt(db, event_id, opt, at))
+        return await self._file.write(lambda db: event_rows.set_opt(db, event_id, opt, at))
 
     async def list(
         self, after: str | None, limit: int, *, live: datetime | None = None
@@ -125,8 +55,8 @@ class Events:
             return rows(
                 db,
                 "SELECT e.id, e.document, e.modification, e.cancelled_at, e.test, e.active_from,"
-                " e.active_to, e.audiences, p.name AS program, o.source, o.foreign_id, o.opt, o.opt_due,"
-                " o.opt_told FROM events e JOIN origins o ON o.id = e.origin"
+                " e.active_to, e.audiences, p.name AS program, o.source, o.foreign_id, o.opt,"
+                " o.opt_due, o.opt_told FROM events e JOIN origins o ON o.id = e.origin"
                 " JOIN programs p ON p.id = e.program"
                 " WHERE (e.active_from, e.id) < (?, ?) AND e.active_to > ?"
                 " ORDER BY e.active_from DESC, e.id DESC LIMIT ?",
@@ -136,57 +66,16 @@ class Events:
         return await self._file.read(read)
 
 
-def missing(db: Any, source: str, listed: Collection[str], at: datetime) -> list[str]:
-    """Return foreign ids of events that are kept, not over, not cancelled and not listed."""
-    found = rows(
-        db,
-        "SELECT foreign_id FROM origins WHERE source = ? AND active_to > ? AND cancelled_at IS NULL",
-        (source, millis(at + END_GRACE)),
-    )
-    return [row["foreign_id"] for row in found if row["foreign_id"] not in listed]
-
-
-def set_opt(db: Database, event_id: str, opt: OptType, at: datetime) -> Event | None:
-    """Set the opt of an event and its siblings, and tell whoever follows."""
-    named = one(db, "SELECT origin FROM events WHERE id = ?", (event_id,))
-    if not named:
-        return None
-    siblings = event_rows(db, "e.origin = ?", (named["origin"],))
-    db.conn.execute(
-        "UPDATE origins SET opt = ?, opt_due = NULL WHERE id = ?", (opt, named["origin"])
-    )
-    for event in siblings:
-        changed = replace(event, opt=opt)
-        changes.append(
-            db, at, "UPDATE", "EVENT", event.id, before=snapshot(event), after=snapshot(changed)
-        )
-        arm(db, changed, at)
-    return next(replace(e, opt=opt) for e in siblings if e.id == event_id)
-
-
-def arm(db: Database, event: Event, at: datetime) -> None:
-    """Set an event's track so that its moments fire; take it away when it is not in force.
-
-    Where starts are drawn, each device has a track of its own, made when it is told.
-    """
-    stamp = millis(at)
-    if not event.in_force or event.end <= at:
-        db.conn.execute("DELETE FROM tracks WHERE event = ?", (event.id,))
-        return
-    other = "device <> ''" if not event.randomize else "device = ''"
-    db.conn.execute(f"DELETE FROM tracks WHERE event = ? AND {other}", (event.id,))  # noqa: S608 -- one of two constants
-    db.conn.execute(
-        "UPDATE tracks SET modification = ?, fresh = 1, fired_to = ?, next_at = ?,"
-        " started = started AND (? + shift <= ?) WHERE event = ?",
-        (event.modification, stamp, stamp, millis(event.start), stamp, event.id),
-    )
-    if not event.randomize:
-        db.conn.execute(
-            "INSERT OR IGNORE INTO tracks"
-            " (event, device, modification, shift, started, fresh, fired_to, next_at)"
-            " VALUES (?, '', ?, 0, 0, 1, ?, ?)",
-            (event.id, event.modification, stamp, stamp),
-        )
+def save_batch(db: Database, source: Source, batch: Batch, at: datetime) -> None:
+    """Save what a source said, inside a transaction."""
+    saving = _Saving(db, source, at)
+    for dispatch in batch.dispatches:
+        saving.dispatch(dispatch, batch.request_id)
+    if batch.complete:
+        listed = {d.origin.foreign_id for d in batch.dispatches}
+        for foreign_id in event_rows.missing(db, source.name, listed, at):
+            saving.cancel(foreign_id)
+    saving.paint()
 
 
 class _Saving:
@@ -221,7 +110,7 @@ class _Saving:
         if had:
             log.info("implied cancellation", source=self.source.name, event_id=foreign_id)
             self._set(had["id"], "cancelled_at = ?, meaning = ''", millis(self.at))
-            for event in event_rows(self.db, "e.origin = ?", (had["id"],)):
+            for event in event_rows.event_rows(self.db, "e.origin = ?", (had["id"],)):
                 self._cancel_event(event)
 
     def _origin_row(self, foreign_id: str) -> Document | None:
@@ -275,7 +164,7 @@ class _Saving:
         return "optIn", None
 
     def _save_events(self, origin: int, dispatch: Dispatch) -> None:
-        kept = {e.id: e for e in event_rows(self.db, "e.origin = ?", (origin,))}
+        kept = {e.id: e for e in event_rows.event_rows(self.db, "e.origin = ?", (origin,))}
         program = self._program(dispatch.origin.context)
         seen: set[str] = set()
         for part, document in enumerate(dispatch.documents):
@@ -319,13 +208,13 @@ class _Saving:
             f" ON CONFLICT (id) DO UPDATE SET {update}",
             (event_id, *columns.values()),
         )
-        (event,) = event_rows(self.db, "e.id = ?", (event_id,))
+        (event,) = event_rows.event_rows(self.db, "e.id = ?", (event_id,))
         seq = changes.append(
             self.db, self.at, "UPDATE" if had else "CREATE", "EVENT", event_id,
-            before=snapshot(had) if had else None, after=snapshot(event),
+            before=event_rows.snapshot(had) if had else None, after=event_rows.snapshot(event),
         )  # fmt: skip
         self.db.conn.execute("UPDATE events SET issued = ? WHERE id = ?", (seq, event_id))
-        arm(self.db, event, self.at)
+        event_rows.arm(self.db, event, self.at)
         self._touch(program, event, had)
 
     def _cancel_event(self, event: Event) -> None:
@@ -336,13 +225,13 @@ class _Saving:
             "UPDATE",
             "EVENT",
             event.id,
-            before=snapshot(event),
-            after=snapshot(gone),
+            before=event_rows.snapshot(event),
+            after=event_rows.snapshot(gone),
         )
         self.db.conn.execute(
             "UPDATE events SET cancelled_at = ? WHERE id = ?", (millis(self.at), event.id)
         )
-        arm(self.db, gone, self.at)
+        event_rows.arm(self.db, gone, self.at)
         row = one(self.db, "SELECT program FROM events WHERE id = ?", (event.id,))
         self._touch(row["program"] if row else "", event, None)
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from bridge.model import Firing, Moment, OptType, Track, from_millis, millis
-from bridge.store import changes, events
+from bridge.store import changes, event_rows
 from bridge.store.sqlite import Sqlite, one, rows
 
 AT_ONCE = 5_000  # tracks looked at in one go
@@ -54,7 +54,7 @@ class Moments:
             )
             names = {t["event"] for t in tracks}
             marks = ", ".join("?" * len(names))
-            kept = {e.id: e for e in events.event_rows(db, f"e.id IN ({marks})", tuple(names))}
+            kept = {e.id: e for e in event_rows.event_rows(db, f"e.id IN ({marks})", tuple(names))}
             return [
                 Track(
                     kept[t["event"]],
@@ -105,12 +105,12 @@ class Moments:
         def work(db: Database) -> None:
             undecided = rows(
                 db,
-                "SELECT o.source, min(e.id) AS event FROM origins o JOIN events e ON e.origin = o.id"
-                " WHERE o.opt_due <= ? GROUP BY o.id",
+                "SELECT o.source, min(e.id) AS event FROM origins o"
+                " JOIN events e ON e.origin = o.id WHERE o.opt_due <= ? GROUP BY o.id",
                 (millis(now),),
             )
             for row in undecided:
-                events.set_opt(db, row["event"], defaults.get(row["source"], "optIn"), now)
+                event_rows.set_opt(db, row["event"], defaults.get(row["source"], "optIn"), now)
 
         overdue = await self._file.read(
             lambda db: one(db, "SELECT 1 FROM origins WHERE opt_due <= ?", (millis(now),))

@@ -155,7 +155,8 @@ def _replace(
     )
     write_many(
         db,
-        "INSERT INTO prices (series, start, length, value, exponent, since) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO prices (series, start, length, value, exponent, since)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
         ((series, *p, stamp) for p in new),
     )
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlite_utils import Database
 
 from bridge.model import Answer, Document, Registration, from_millis, millis
-from bridge.store import changes, events
+from bridge.store import changes, event_rows
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 
 # Being heard of is kept in memory and written this seldom: flash memory wears out.
@@ -66,7 +66,7 @@ class Sources:
 
     async def missing(self, source: str, listed: Collection[str], at: datetime) -> list[str]:
         """Return ids of events that are kept, not over and not listed."""
-        return await self._file.read(lambda db: events.missing(db, source, listed, at))
+        return await self._file.read(lambda db: event_rows.missing(db, source, listed, at))
 
     async def answers(
         self, source: str, at: datetime, listed: Mapping[str, int] | None = None
@@ -75,12 +75,12 @@ class Sources:
 
         Events that are over are answered no more (conformance rule 8).
         """
-        untold = "opt_told IS NOT opt || ':' || modification"
         sql = (
             "SELECT foreign_id, modification, opt, request_id FROM origins"
             " WHERE source = ? AND active_to > ? AND opt IS NOT NULL AND response_required"
-            f" AND {untold if listed is None else '1'}"
         )
+        if listed is None:
+            sql += " AND opt_told IS NOT opt || ':' || modification"
         found = await self._file.read(lambda db: rows(db, sql, (source, millis(at))))
         return [
             Answer(

@@ -168,8 +168,7 @@ class Sqlite:
             level = "FULL" if any(w.durable for w in group) else "NORMAL"
             self._db.conn.execute(f"PRAGMA synchronous = {level}")
             with immediately(self._db):
-                for work in group:
-                    results.append((work, *self._attempt(work)))
+                results += [(work, *self._attempt(work)) for work in group]
         except sqlite3.Error as error:
             failure = StoreError(f"{self.path}: cannot be written ({error})")
             failure.__cause__ = error
@@ -186,7 +185,7 @@ class Sqlite:
             return None, StoreError(f"{self.path}: would contradict itself ({error})")
         except sqlite3.Error:
             raise
-        except Exception as error:  # goes to whoever asked for the work, not to the rest
+        except Exception as error:  # noqa: BLE001 -- goes to whoever asked, not to the rest
             return None, error
 
 

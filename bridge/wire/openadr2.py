@@ -1,4 +1,4 @@
-"""OpenADR 2.0b events as OpenADR 3.1 events with an origin, both ways.
+"""OpenADR 2.0b events as OpenADR 3.1 events with an origin; openadr2_writer goes back.
 
 Read from the checked XML itself, so that identifiers stay text and numbers stay exact.
 Several signals of one event become sibling documents that share the origin. References
@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from lxml import etree
-from lxml.builder import ElementMaker
 
 from bridge.errors import WireError
 from bridge.model import (
@@ -39,9 +38,6 @@ NS = {
     "xcal": "urn:ietf:params:xml:ns:icalendar-2.0",
     "strm": "urn:ietf:params:xml:ns:icalendar-2.0:stream",
 }
-_OADR, _EI, _EMIX, _XCAL, _STRM = (
-    ElementMaker(namespace=NS[p], nsmap=NS) for p in ("oadr", "ei", "emix", "xcal", "strm")
-)
 
 # (signal name, signal type) → OpenADR 3.1 payload type. Whatever is not here becomes
 # `NAME.type`, so that a relative price or a multiplier is never taken for a price.
@@ -120,9 +116,6 @@ def payload_type(name: str, signal_type: str) -> str:
     return PAYLOAD_TYPES.get((name, signal_type), f"{name}.{signal_type}")
 
 
-# --- reading ---------------------------------------------------------------------------
-
-
 def _origin(element: etree._Element) -> Origin:
     event = _need(element, "eiEvent")
     about, period = _need(event, "eventDescriptor"), _need(event, "eiActivePeriod/properties")
@@ -173,7 +166,7 @@ def _document(
     origin: Origin, about: SignalOrigin, signal: etree._Element, ven_id: str | None
 ) -> Document:
     kind = _payload_type_beside(origin, about)
-    unit, currency, exponent = _item(about.item)
+    unit, currency, exponent = read_item(about.item)
     descriptor = {
         "objectType": "EVENT_PAYLOAD_DESCRIPTOR", "payloadType": kind,
         "units": unit, "currency": currency,
@@ -198,7 +191,7 @@ def _document(
 
 
 def _payload_type_beside(origin: Origin, about: SignalOrigin) -> str:
-    """An ENERGY_PRICE is the price unless a whole ELECTRICITY_PRICE stands beside it."""
+    """Take an ENERGY_PRICE for the price unless a whole ELECTRICITY_PRICE stands beside it."""
     names = {(s.name, s.type) for s in origin.signals}
     if (about.name, about.type) == ("ENERGY_PRICE", "price") and (
         "ELECTRICITY_PRICE",
@@ -237,7 +230,7 @@ def _value(text: str | None, kind: str, exponent: int) -> Value | None:
     return number.scaleb(exponent) if exponent else number
 
 
-def _item(xml: str | None) -> tuple[str | None, str | None, int]:
+def read_item(xml: str | None) -> tuple[str | None, str | None, int]:
     """Return unit, currency and the power of ten that brings values to that unit."""
     if not xml:
         return None, None, 0
@@ -309,102 +302,3 @@ def _local(element: etree._Element) -> str:
 
 def _present(document: Document) -> Document:
     return {key: value for key, value in document.items() if value is not None}
-
-
-# --- writing ---------------------------------------------------------------------------
-
-
-def write_event(dispatch: Dispatch) -> etree._Element:
-    """Write a dispatch as an oadrEvent, with the values of its documents."""
-    origin = dispatch.origin
-    signals = [
-        _write_signal(origin, about, document)
-        for about, document in zip(origin.signals, dispatch.documents, strict=True)
-    ]
-    event = _EI.eiEvent(
-        _write_descriptor(origin), _write_period(origin), _EI.eiEventSignals(*signals)
-    )
-    if origin.baseline:
-        _need(event, "eiEventSignals").append(etree.fromstring(origin.baseline))
-    if origin.target_xml:
-        event.append(etree.fromstring(origin.target_xml))
-    required = "always" if origin.response_required else "never"
-    return _OADR.oadrEvent(event, _OADR.oadrResponseRequired(required))
-
-
-def _write_descriptor(origin: Origin) -> etree._Element:
-    parts = [
-        _EI.eventID(origin.foreign_id),
-        _EI.modificationNumber(str(origin.modification)),
-        origin.modified and _EI.modificationDateTime(write_time(origin.modified)),
-        origin.reason and _EI.modificationReason(origin.reason),
-        origin.priority is not None and _EI.priority(str(origin.priority)),
-        _EI.eiMarketContext(_EMIX.marketContext(origin.context)),
-        _EI.createdDateTime(write_time(origin.created)),
-        _EI.eventStatus(origin.status),
-        origin.test_text is not None and _EI.testEvent(origin.test_text),
-        origin.comment is not None and _EI.vtnComment(origin.comment),
-    ]
-    return _EI.eventDescriptor(*(p for p in parts if isinstance(p, etree._Element)))
-
-
-def _write_period(origin: Origin) -> etree._Element:
-    length = origin.active_to - origin.active_from if origin.active_to else ZERO
-    properties = _XCAL.properties(
-        _XCAL.dtstart(_XCAL("date-time", write_time(origin.active_from))),
-        _XCAL.duration(_XCAL.duration(write_duration(length))),
-    )
-    if origin.start_after:
-        after = _XCAL.startafter(write_duration(origin.start_after))
-        properties.append(_XCAL.tolerance(_XCAL.tolerate(after)))
-    for name, value in (
-        ("x-eiNotification", origin.notification),
-        ("x-eiRampUp", origin.ramp_up),
-        ("x-eiRecovery", origin.recovery),
-    ):
-        if value is not None:
-            properties.append(_EI(name, _XCAL.duration(write_duration(value))))
-    return _EI.eiActivePeriod(properties, _XCAL.components())
-
-
-def _write_signal(origin: Origin, about: SignalOrigin, document: Document) -> etree._Element:
-    *_, exponent = _item(about.item)
-    intervals, expected = [], origin.active_from
-    for interval in document["intervals"]:
-        start = read_time(interval["intervalPeriod"]["start"])
-        said = interval["intervalPeriod"]["duration"]
-        length = ZERO if said == FOREVER else read_duration(said)
-        intervals.append(
-            _write_interval(interval, start if start != expected else None, length, exponent)
-        )
-        expected = start + length
-    parts = [
-        _STRM.intervals(*intervals),
-        about.target_xml and etree.fromstring(about.target_xml),
-        _EI.signalName(about.name),
-        _EI.signalType(about.type),
-        _EI.signalID(about.signal_id),
-        about.item and etree.fromstring(about.item),
-        about.current_value is not None and _EI.currentValue(_payload(about.current_value)),
-    ]
-    return _EI.eiEventSignal(*(p for p in parts if isinstance(p, etree._Element)))
-
-
-def _write_interval(
-    interval: Document, start: datetime | None, length: timedelta, exponent: int
-) -> etree._Element:
-    values = interval["payloads"][0]["values"] if interval["payloads"] else [Decimal("NaN")]
-    number = Decimal(values[0])
-    text = str(number.scaleb(-exponent) if exponent else number)
-    element = _EI.interval(
-        _XCAL.duration(_XCAL.duration(write_duration(length))),
-        _XCAL.uid(_XCAL.text(str(interval["id"]))),
-        _EI.signalPayload(_payload(text)),
-    )
-    if start:
-        element.insert(0, _XCAL.dtstart(_XCAL("date-time", write_time(start))))
-    return element
-
-
-def _payload(text: str) -> etree._Element:
-    return _EI.payloadFloat(_EI.value(text))

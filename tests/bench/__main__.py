@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import resource
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -13,8 +14,6 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-
-import sqlite3
 
 from aiohttp import ClientSession, TCPConnector, web
 

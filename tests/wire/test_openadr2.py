@@ -12,7 +12,8 @@ from lxml import etree
 
 from bridge.errors import WireError
 from bridge.wire import openadr3
-from bridge.wire.openadr2 import NS, payload_type, read_event, read_listing, write_event
+from bridge.wire.openadr2 import NS, payload_type, read_event, read_listing
+from bridge.wire.openadr2_writer import write_event
 from bridge.wire.openleadr import read_message
 from tests.peers import SHARED, distribute, event, levels, signal
 
