@@ -25,28 +25,33 @@ async def test_the_demo_prints_todays_prices_and_serves_them(tmp_path):
         sys.executable, "-m", "bridge", "demo", "--folder", str(tmp_path),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ},
     )  # fmt: skip
-    ready = json.loads(await process.stdout.readline())
-    assert ready["event"] == "ready"
-    said = ""
-    while "price 0" not in said and "price -0" not in said:
-        said += (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
-    async with ClientSession() as http:
-        reply = await http.get(ready["vtn"] + "/api/v1/prices?program=EV2A")
-        items = (await reply.json())["items"]
-        token = said.partition("Bearer ")[2].partition("'")[0]
-        reply = await http.get(
-            ready["admin"] + "/api/v1/events", headers={"Authorization": f"Bearer {token}"}
-        )
-        assert reply.status == 200
-    assert len(items) == 96
-    first = next(iter(RECORDED.values()))
-    assert [i["price"] for i in items[:24]] == list(first)
-    today = datetime.now(ZONE).date()
-    assert f"EV2A-{today}" in said
-    process.send_signal(signal.SIGINT)
-    rest, errors = await asyncio.wait_for(process.communicate(), 10)
-    assert process.returncode == 0, errors
-    assert "stopping" in rest.decode()
+    try:
+        ready = json.loads(await process.stdout.readline())
+        assert ready["event"] == "ready"
+        said = ""
+        while "price 0" not in said and "price -0" not in said:
+            said += (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+        async with ClientSession() as http:
+            reply = await http.get(ready["vtn"] + "/api/v1/prices?program=EV2A")
+            items = (await reply.json())["items"]
+            token = said.partition("Bearer ")[2].partition("'")[0]
+            reply = await http.get(
+                ready["admin"] + "/api/v1/events", headers={"Authorization": f"Bearer {token}"}
+            )
+            assert reply.status == 200
+        assert len(items) == 96
+        first = next(iter(RECORDED.values()))
+        assert [i["price"] for i in items[:24]] == list(first)
+        today = datetime.now(ZONE).date()
+        assert f"EV2A-{today}" in said
+        process.send_signal(signal.SIGINT)
+        rest, errors = await asyncio.wait_for(process.communicate(), 10)
+        assert process.returncode == 0, errors
+        assert "stopping" in rest.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def test_a_day_has_as_many_hours_as_the_clock_gives_it():

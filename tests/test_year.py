@@ -1,7 +1,7 @@
 """A recorded year of a utility's prices, sent by stock VTNs over mutual TLS.
 
 The 8,736 hours of 2025 are moved by 735 days, so that weekdays and the days on which the
-clocks change stay what they were. Two months unless BRIDGE_LONG=1, which makes it all twelve.
+clocks change stay what they were. Signed, it is two months unless BRIDGE_LONG=1.
 """
 
 import csv
@@ -15,7 +15,7 @@ from tests.peers import LONG, SHARED, Device, StockUtility, eventually, started
 
 RECORDED = SHARED / "data" / "pge_ev2a_162611704_2025_real_gridx.csv"
 MOVED = timedelta(days=735)
-MONTHS = range(1, 13) if LONG else (3, 11)
+MONTHS = {False: range(1, 13), True: range(1, 13) if LONG else (3, 11)}  # by whether it is signed
 
 
 def recorded_days():
@@ -49,7 +49,7 @@ async def test_every_hour_of_a_recorded_year(settings, bridge, certs, tls, sign)
     assert sum(p.startswith("-") for d in days.values() for _, p in d) == 218
     by_month = defaultdict(list)
     for day, hours in sorted(days.items()):
-        if int(day[5:7]) in MONTHS:
+        if int(day[5:7]) in MONTHS[sign]:
             by_month[day[:7]].append(day_event(day, hours))
     utilities = {
         m: StockUtility(certs / "rsa", events=e, sign=sign, poll=1) for m, e in by_month.items()
@@ -87,7 +87,7 @@ async def test_every_hour_of_a_recorded_year(settings, bridge, certs, tls, sign)
                 ]
                 for m in by_month
             }
-    wanted = {s: Decimal(p) for d, hours in days.items() if int(d[5:7]) in MONTHS for s, p in hours}
+    wanted = {s: Decimal(p) for d, hours in days.items() if int(d[5:7]) in MONTHS[sign] for s, p in hours}
     found = {r.start: r.value for rows in kept.values() for r in rows}
     assert found == wanted
     assert all(r.end - r.start == timedelta(hours=1) for rows in kept.values() for r in rows)

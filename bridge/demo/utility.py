@@ -51,7 +51,7 @@ class Utility:
             http_key=settings["key"],
             http_ca_file=settings["ca"],
             requested_poll_freq=timedelta(seconds=settings.get("poll", 10)),
-            ven_lookup=self._by_id.get,
+            ven_lookup=self._look_up,
             verify_message_signatures=bool(signing),
             show_fingerprint=False,
             **signing,
@@ -59,6 +59,10 @@ class Utility:
         self.vtn.add_handler("on_create_party_registration", self._register)
         for event in settings.get("events", []):
             self.add(event)
+
+    def _look_up(self, ven_id: str) -> dict[str, Any] | None:
+        # openleadr passes its argument by this name.
+        return self._by_id.get(ven_id)
 
     async def _register(self, payload: dict[str, Any]) -> Any:
         name = payload["ven_name"]
