@@ -57,7 +57,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         jobs: dict[str, Callable[[], Awaitable[None]]] = {
             "scheduler": partial(scheduler.run, health.job("scheduler")),
             "fan-out": partial(
-                FanOut(store.deliveries, receivers, clock).run, health.job("fan-out")
+                FanOut(store.deliveries, receivers, clock, lambda: scheduler.clock_is_right).run,
+                health.job("fan-out"),
             ),
             "workers": partial(workers.run, health.job("workers")),
         }

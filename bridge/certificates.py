@@ -188,7 +188,10 @@ def write_development_set(folder: Path, kind: str = "ec") -> list[Certificate]:
 
     `kind` is `rsa` (2048 bits) or `ec` (P-256). Files that stand there are kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{folder}: cannot be made ({error.strerror})") from error
     names = [folder / f"{name}.crt" for name in ("ca", "vtn", "ven")]
     if all(path.exists() for path in names):
         return [read_certificate(path) for path in names]

@@ -15,6 +15,9 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import (
+    SettingsError as EnvironmentMistake,
+)
 
 from bridge import certificates
 from bridge.devices import AnyDevice
@@ -153,11 +156,12 @@ class Settings(BaseSettings):
         return self
 
 
-def read_settings(path: Path) -> Settings:
+def read_settings(path: Path, *, files: bool = True) -> Settings:
     """Read a settings file and the environment over it.
 
     Raises SettingsError with one line: the file, the field, what is wrong and what would
-    be right. Relative paths are relative to the file.
+    be right. Relative paths are relative to the file. Without `files` those that the
+    settings name are not looked at: a store can be restored before the certificates are.
     """
 
     class FromFile(Settings):
@@ -178,13 +182,19 @@ def read_settings(path: Path) -> Settings:
                 f"{path}: is not there; docker/bridge.example.toml shows what it may say"
             )
         found = _resolve(FromFile(), path.resolve().parent)
-        _check_files(found)
+        if files:
+            _check_files(found)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: is not TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
     except ValidationError as error:
         raise SettingsError(f"{path}: {_first_mistake(error)}") from error
+    except EnvironmentMistake as error:
+        raise SettingsError(
+            f"{path}: the environment ({ENV_PREFIX}…): {error}; a setting of a section is "
+            f"{ENV_PREFIX}SECTION__KEY"
+        ) from error
     except SettingsError as error:
         said = str(error)
         raise SettingsError(said if said.startswith(f"{path}:") else f"{path}: {said}") from error
@@ -245,7 +255,8 @@ def _did_you_mean(loc: tuple[int | str, ...]) -> str:
     model: Any = Settings
     for step in loc[:-1]:
         if isinstance(step, str) and hasattr(model, "model_fields"):
-            model = _model_of(model.model_fields[step].annotation)
+            field = model.model_fields.get(step)
+            model = _model_of(field.annotation) if field else model
     names = list(getattr(model, "model_fields", {}))
     close = difflib.get_close_matches(str(loc[-1]), names, 1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names)}"

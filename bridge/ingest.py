@@ -11,7 +11,7 @@ async def ingest(
     source: Source, store: SignalStore, memory: SourceMemory, clock: Clock, job: Job
 ) -> None:
     """Keep what a source says; tell it so after the commit, and only then."""
-    around = Surroundings(memory, clock, job.succeeded)
+    around = Surroundings(memory, clock, job.succeeded, job.warn)
     async with aclosing(source.batches(around)) as batches:
         async for batch in batches:
             await store.save(source, batch, clock.now())

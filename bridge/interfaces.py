@@ -31,6 +31,7 @@ from bridge.model import (
 )
 
 Send = Callable[[Delivery], Awaitable[None]]
+LONGEST_RETRY_AFTER = 3600.0  # seconds that a device may ask to be left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Surroundings:
     memory: SourceMemory
     clock: Clock
     succeeded: Callable[[datetime], None]
+    warn: Callable[[str | None], None]
 
 
 class Source(Protocol):
@@ -151,8 +153,8 @@ class Timetable(Protocol):
     async def next_due(self) -> datetime | None:
         """Return when the next moment or opt deadline is due."""
 
-    async def fired(self, firings: Sequence[tuple[Track, Firing]], now: datetime) -> None:
-        """Write moments as changes together with the marks that they fired."""
+    async def fired(self, firings: Sequence[tuple[Track, Firing]], now: datetime) -> int:
+        """Write moments as changes with the marks that they fired; return how many tracks."""
 
     async def expire_opts(self, now: datetime, defaults: dict[str, OptType]) -> None:
         """Answer by default (source → opt) what nobody answered before its deadline."""
@@ -201,7 +203,7 @@ class Outbox(Protocol):
         self,
         deliveries: Sequence[Delivery],
         states: Mapping[str, tuple[str, datetime]],
-        draws: Mapping[tuple[str, str], tuple[timedelta, int]],
+        draws: Mapping[tuple[str, str], timedelta],
         cursor: int,
         at: datetime,
     ) -> None:

@@ -22,7 +22,7 @@ OptType = Literal["optIn", "optOut"]
 ZERO = timedelta(0)
 FOREVER = "P9999Y"  # OpenADR 3.1.0 intervalPeriod: "may indicate infinity"
 PRICE, SIMPLE = "PRICE", "SIMPLE"
-PLAIN_NUMBER = 28  # digits; a decimal with more stands in JSON as an exponent
+LONGEST_SETTING = 100 * 365 * 86400  # seconds that a setting may say
 
 _DURATION = re.compile(
     r"(?P<sign>[+-])?P(?!$)(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?"
@@ -34,7 +34,12 @@ _UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def read_duration(text: str) -> timedelta:
-    """Read an RFC 5545 / ISO 8601 duration; a month is 30 days, a year 365."""
+    """Read an RFC 5545 / ISO 8601 duration; a month is 30 days, a year 365.
+
+    A bare "P", which openleadr writes for none at all, is zero.
+    """
+    if text.strip() == "P":
+        return ZERO
     found = _DURATION.fullmatch(text.strip())
     if not found:
         raise ValueError(f"{text!r} is not a duration such as PT1H")
@@ -61,11 +66,11 @@ def write_duration(length: timedelta) -> str:
 
 def _short_duration(value: object) -> object:
     found = _SHORT.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found:
+    if found and float(found[1]) * _UNIT[found[2]] < LONGEST_SETTING:
         return timedelta(seconds=float(found[1]) * _UNIT[found[2]])
     if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith("P")):
         return value
-    raise ValueError('write it as a number with a unit: "30s", "5m", "2h" or "1d"')
+    raise ValueError('write it as a number with a unit, such as "30s", "5m", "2h" or "1d"')
 
 
 Duration = Annotated[timedelta, BeforeValidator(_short_duration)]

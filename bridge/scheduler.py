@@ -35,6 +35,7 @@ class Scheduler:
         self._newest: datetime | None = None
         self._pruned: datetime | None = None
         self.held_since: datetime | None = None
+        self.clock_is_right = False  # until the first look at it
 
     async def run(self, job: Job) -> None:
         """Fire what is due, again and again, until cancelled."""
@@ -58,7 +59,8 @@ class Scheduler:
         """Fire everything that is due at `now`."""
         while tracks := await self._timetable.due(now):
             firings = [(track, timeline.fire(track, now, self._leads)) for track in tracks]
-            await self._timetable.fired(firings, now)
+            if not await self._timetable.fired(firings, now):
+                break  # all were changed meanwhile: they come again in the next pass
         await self._timetable.expire_opts(now, self._opt_defaults)
         await self._silences.note_silences(now, self._limits)
         if self._pruned is None or now - self._pruned > PRUNE_EVERY:
@@ -73,4 +75,7 @@ class Scheduler:
         if behind and self.held_since is None:
             log.warning("the clock is behind what is stored; moments are held", newest=self._newest)
         self.held_since = (self.held_since or now) if behind else None
+        if self.clock_is_right == behind:
+            self.clock_is_right = not behind
+            self._timetable.bell("fan-out").set()
         return behind

@@ -30,6 +30,18 @@ class Job:
     next_attempt: datetime | None = None
     last_success: datetime | None = None
     failures: int = 0
+    warning: str | None = None  # what is not well though the job runs
+
+    @property
+    def well(self) -> bool:
+        """Whether there is nothing to complain of."""
+        return self.problem is None and self.warning is None
+
+    def warn(self, warning: str | None) -> None:
+        """Note what is not well though the job runs, or that it is well again."""
+        if warning and warning != self.warning:
+            log.warning("job is not well", job=self.name, warning=warning)
+        self.warning = warning
 
     def succeeded(self, at: datetime) -> None:
         """Note that the job did what it is for."""

@@ -69,7 +69,10 @@ def make_site(routes: Sequence[Route], authorize: Authorize) -> web.Application:
         middlewares=[_problems, _authorized(by_handler, authorize)],
     )
     for route in routes:
-        site.router.add_route(route.method, route.path, route.handler)
+        if route.method == "GET":
+            site.router.add_get(route.path, route.handler)  # HEAD comes with it
+        else:
+            site.router.add_route(route.method, route.path, route.handler)
     return site
 
 
@@ -162,9 +165,9 @@ def _authorized(by_handler: dict[Any, Route], authorize: Authorize) -> Middlewar
         # Before anything of the request is looked at, be it the path's parameters.
         route = by_handler.get(request.match_info.handler)
         if route is None or route.scope is not None:
-            _slow_down(refused, request.remote)
             scope = await _scope(request, authorize)
             if scope is None:
+                _slow_down(refused, request.remote)
                 refused[request.remote].append(time.monotonic())
                 raise Problem(
                     401,

@@ -57,7 +57,7 @@ def test_defaults_are_those_of_the_documentation(read):
         ("[vtm]\n", "vtm: is not a setting; did you mean 'vtn'?"),
         (SOURCE.replace("vtn_url", "vtn_ur"), "did you mean 'vtn_url'?"),
         (DEVICE + "refesh = '5m'", "devices.0.refesh: is not a setting; did you mean 'refresh'?"),
-        (DEVICE + "refresh = 5", 'devices.0.refresh: write it as a number with a unit: "30s"'),
+        (DEVICE + "refresh = 5", 'devices.0.refresh: write it as a number with a unit, such as "30s"'),
         (DEVICE + "refresh = '0s'", "longer than nothing"),
         (DEVICE + "test_events = 'maybe'", "devices.0.test_events: is 'maybe'; input should be a valid boolean"),
         (DEVICE + "format = 'tiny'", "devices.0.format: is 'tiny'; write 'full' or 'state'"),
@@ -130,3 +130,26 @@ def test_an_encrypted_key_is_opened_with_its_passphrase_file(read, certs):
     with pytest.raises(SettingsError, match="key_passphrase_file"):
         read(text)
     assert read(text + "key_passphrase_file = 'passphrase'").sources[0].tls()
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "said"),
+    [
+        (
+            SOURCE + '[sources.programs]\n"http://a" = { nam = "X" }',
+            {},
+            "sources.0.programs.http://a.nam",
+        ),
+        ("", {"OPENADR_BRIDGE_VTN": "127.0.0.1:9080"}, "OPENADR_BRIDGE_SECTION__KEY"),
+        ("", {"OPENADR_BRIDGE_SOURCES": "xyz"}, "the environment"),
+        (DEVICE + "timeout = '99999999999999d'", {}, "write it as a number with a unit"),
+        (DEVICE + 'headers = { x = "a\\nb" }', {}, "cannot be sent as a header"),
+    ],
+)
+def test_stranger_mistakes(read, monkeypatch, text, environment, said):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as error:
+        read(text)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)

@@ -330,8 +330,7 @@ async def test_a_stranger_cannot_make_a_device_believe_it(scene, tmp_path):
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     (tmp_path / "secret").write_text(secret + "\n")
     device = Device()
-    async with scene(d=(device, {"secret_file": tmp_path / "secret"})) as s:
-        s.clock.set(datetime.now(UTC))
+    async with scene(datetime.now(UTC), d=(device, {"secret_file": tmp_path / "secret"})) as s:
         await eventually(lambda: device.received)
         await s.say(event("E", s.clock.now() + HOUR, levels([1])))
         await eventually(lambda: device.events("event.received"))
@@ -495,3 +494,152 @@ async def test_old_rows_are_pruned_and_owed_ones_are_not(scene):
         after = await s.rows()
     assert len(before) > 1
     assert not {r["id"] for r in before} & {r["id"] for r in after}
+
+
+async def test_moments_reach_only_those_an_event_is_aimed_at(scene):
+    inside, outside, other = Device(), Device(), Device()
+    async with scene(
+        inside=(inside, {"groups": ["g1"]}),
+        outside=(outside, {}),
+        other=(other, {"programs": ["TOU"]}),
+    ) as s:
+        await s.say(
+            event(
+                "E",
+                NOON + 20 * MINUTE,
+                levels([1]),
+                targets="<ei:groupID>g1</ei:groupID>",
+                duration="PT1H",
+            )
+        )
+        await s.say(event("T", NOON + 20 * MINUTE, levels([1]), test="true", duration="PT1H"))
+        for _ in range(20):
+            await s.quiet()
+            s.clock.pass_time(5 * MINUTE)
+        await s.quiet()
+    assert inside.types("state.changed") == [
+        "event.received", "event.upcoming", "event.started", "interval.started", "event.ended",
+    ]  # fmt: skip
+    assert inside.events("event.started") == ["E"]
+    assert outside.types("state.changed") == other.types("state.changed") == []
+
+
+async def test_a_moment_of_an_event_that_was_changed_meanwhile(scene, settings, tmp_path):
+    """The scheduler fired, then the event changed, and only then the fan-out got to it."""
+    from bridge.deliver.fan_out import FanOut
+    from bridge.model import Change, Track
+    from bridge.timeline import fire
+
+    device = Device()
+    async with scene(d=(device, {})) as s:
+        await s.say(event("E", NOON, levels([1, 2, 3, 4, 5]), duration="PT5H"))
+        await s.quiet()
+        (old,) = await s.bridge.store.deliveries.live_events(NOON)
+        await s.say(event("E", NOON, levels([1, 2]), duration="PT2H", modification=1))
+        await s.quiet()
+        (new,) = await s.bridge.store.deliveries.live_events(NOON)
+        planner = FanOut(s.bridge.store.deliveries, [s.settings.devices[0].receiver], s.clock)
+        await planner._load()
+        planner._events = {new.id: new}
+        track = Track(old, "", timedelta(0), True, NOON, False)
+        moments = fire(track, NOON + 5 * HOUR, ()).due
+        changes = [
+            Change(n, NOON, "MOMENT", "EVENT", old.id, None, {
+                "moment": m.kind, "instant": int(m.at.timestamp() * 1000), "interval": m.interval,
+                "lead": 0, "device": "", "modification": 0,
+            })
+            for n, m in enumerate(moments)
+        ]  # fmt: skip
+        planned = [
+            d for d in planner.plan(changes, NOON + HOUR).deliveries if d.type != "state.changed"
+        ]
+    assert [(d.type, d.outcome) for d in planned] == [
+        ("interval.started", None),
+        ("interval.started", "expired"), ("interval.started", "expired"), ("interval.started", "expired"),
+        ("event.ended", "expired"),
+    ]  # fmt: skip
+
+
+async def test_a_device_that_answers_nonsense_stops_no_other(scene):
+    bad, good = Device(), Device()
+    bad.status, bad.headers = 503, {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}
+    async with scene(bad=(bad, {}), good=(good, {})) as s:
+        await s.say(event("E", NOON + HOUR, levels([1])))
+        await eventually(lambda: good.events("event.received") == ["E"])
+        bad.status = 204
+        await s.pass_until(lambda: bad.events("event.received") == ["E"])
+
+
+async def test_delivery_that_stopped_by_itself_begins_anew(scene):
+    device = Device()
+    async with scene(d=(device, {})) as s:
+        await eventually(lambda: device.received)
+        outbox, broken = s.bridge.store.deliveries, RuntimeError("a mistake of ours")
+        owed = outbox.owed
+
+        async def fail(_after):
+            outbox.owed = owed
+            raise broken
+
+        outbox.owed = fail
+        await s.say(event("E", NOON + HOUR, levels([1])))
+        await eventually(lambda: s.bridge.health.job("workers").problem)
+        await s.pass_until(lambda: device.events("event.received") == ["E"])
+        await eventually(lambda: s.bridge.health.job("workers").problem is None)
+        await s.quiet()
+
+
+async def test_a_drawn_start_survives_an_opt_out_and_in_again(scene):
+    device = Device()
+    async with scene(d=(device, {})) as s:
+        await s.say(event("E", NOON + HOUR, levels([1]), start_after="PT30M", duration="PT1H"))
+        await s.quiet()
+        (row,) = await s.bridge.store.events.list(None, 10)
+        before = await s.bridge.store.deliveries.offsets()
+        for opt in ("optOut", "optIn"):
+            await s.bridge.store.events.set_opt(row["id"], opt, s.clock.now())
+            await s.quiet()
+        assert await s.bridge.store.deliveries.offsets() == before
+        while s.clock.now() < NOON + 3 * HOUR:
+            s.clock.pass_time(5 * MINUTE)
+            await s.quiet()
+    assert device.events("event.started") == ["E"]
+    assert device.events("event.ended") == ["E"]
+
+
+async def test_times_finer_than_a_millisecond(scene):
+    device = Device()
+    odd = event("E", NOON + HOUR, levels([1, 2], "PT1S")).replace("13:00:00Z", "13:00:00.000456Z")
+    async with scene(d=(device, {})) as s:
+        await s.say(odd)
+        s.clock.set(NOON + HOUR + timedelta(microseconds=100))
+        await s.quiet()
+        s.clock.pass_time(MINUTE)
+        await s.quiet()
+    assert "event.started" in device.types()
+
+
+async def test_a_boundary_just_before_a_modification_is_not_lost(scene):
+    device = Device()
+    async with scene(d=(device, {})) as s:
+        await s.say(event("E", NOON, levels([1, 2, 3]), duration="PT3H"))
+        await s.quiet()
+        s.clock._now = NOON + HOUR + timedelta(milliseconds=5)  # nobody has woken for it yet
+        await s.say(event("E", NOON, levels([1, 2, 2]), duration="PT3H", modification=1))
+        await s.quiet()
+    starts = [b["timestamp"] for b in device.bodies if b["type"] == "interval.started"]
+    assert starts == ["2027-03-01T12:00:00Z", "2027-03-01T13:00:00Z"]
+
+
+async def test_a_source_that_left_the_settings_makes_nothing_stale(settings, bridge, tmp_path):
+    clock, device = SimClock(NOON), Device()
+    async with started(device):
+        devices = [{"name": "d", "url": device.url}]
+        gone = [{"name": n, "vtn_url": "http://127.0.0.1:9/x"} for n in ("gone", "stays")]
+        async with bridge(settings(gone, devices), clock):
+            await eventually(lambda: device.received)
+        async with bridge(settings(gone[1:], devices), clock) as running:
+            await running.store.sources.heard_from("stays", NOON + 5 * HOUR)
+            clock.pass_time(5 * HOUR)
+            await quiet(tmp_path / "bridge.db", clock)
+            assert device.state["stale"] is False

@@ -38,8 +38,9 @@ def test_a_damaged_message_is_refused_or_read(cuts):
         message = read_message(content)
         if message.type == "oadrDistributeEvent":
             read_listing(message.element, "V1")
-    except WireError as error:
-        assert str(error)
+    except WireError:
+        return
+    assert message.element is not None
 
 
 async def test_odd_questions_never_get_a_5xx(settings, bridge, tmp_path):

@@ -258,13 +258,8 @@ async def test_metrics_and_readiness(served):
         checks = json.loads(text)["checks"]
         assert status == 200
         assert set(checks) == {
-            "store",
-            "scheduler",
-            "clock",
-            "source:utility",
-            "deliveries",
-            "events",
-        }
+            "store", "scheduler", "clock", "fan-out", "workers", "source:utility", "deliveries", "events",
+        }  # fmt: skip
         get.vtn.fail = lambda: (_ for _ in ()).throw(RuntimeError("down"))
         get.clock.pass_time(timedelta(seconds=11))
         await eventually(lambda: get.bridge.health.job("source:utility").problem)
@@ -299,3 +294,32 @@ async def test_a_body_that_is_too_large_and_a_broken_store(served, monkeypatch, 
         get.bridge.store.overview.list_sources = mistaken
         status, _, text = await get("/api/v1/sources", "admin", headers=operate)
         assert (status, "KeyError" in text) == (500, False)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/prices?end=9999-12-31T23:59:59-08:00",
+        "/api/v1/prices?start=0001-01-01T00:00:00%2B09:00",
+        "/api/v1/prices?cursor=2027-01-01T00:00:00Z~99999999999999999999999~x",
+    ],
+)
+async def test_times_at_the_edges_of_the_calendar(served, path):
+    async with served() as get:
+        assert (await get(path))[0] in {200, 400}
+
+
+async def test_a_good_token_is_heard_beside_a_guesser_and_head_is_a_get(served, tmp_path):
+    async with served() as get:
+        good = bearer(tmp_path / "bridge.db")
+        for _ in range(25):
+            await get("/api/v1/sources", "admin", headers={"Authorization": "Bearer oadrb_guess"})
+        assert (await get("/api/v1/sources", "admin", headers=good))[0] == 200
+        assert (await get("/healthz", "admin", "HEAD"))[0] == 200
+        for cursor in ("²", "99999999999999999999", "99999999999999999999:x"):
+            assert (
+                await get("/api/v1/deliveries", "admin", headers=good, params={"cursor": cursor})
+            )[0] == 400
+            assert (await get("/api/v1/events", "admin", headers=good, params={"cursor": cursor}))[
+                0
+            ] == 400

@@ -87,7 +87,9 @@ async def test_every_hour_of_a_recorded_year(settings, bridge, certs, tls, sign)
                 ]
                 for m in by_month
             }
-    wanted = {s: Decimal(p) for d, hours in days.items() if int(d[5:7]) in MONTHS[sign] for s, p in hours}
+    wanted = {
+        s: Decimal(p) for d, hours in days.items() if int(d[5:7]) in MONTHS[sign] for s, p in hours
+    }
     found = {r.start: r.value for rows in kept.values() for r in rows}
     assert found == wanted
     assert all(r.end - r.start == timedelta(hours=1) for rows in kept.values() for r in rows)

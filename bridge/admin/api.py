@@ -13,6 +13,8 @@ from bridge.model import Document, from_json, from_millis
 from bridge.supervise import Health
 from bridge.web import Problem, Query, Route, describe, read_query, reply_json, reply_list
 
+LONGEST_CURSOR = 19  # digits
+
 
 class PageQuery(Query):
     """A page of a list."""
@@ -82,9 +84,7 @@ class Api:
     async def deliveries(self, request: web.Request) -> web.Response:
         """GET /api/v1/deliveries."""
         query: DeliveriesQuery = read_query(request, DeliveriesQuery)
-        if query.cursor is not None and not query.cursor.isdigit():
-            raise Problem(400, "cursor: is not one that was given by this API")
-        after = int(query.cursor) if query.cursor else None
+        after = _cursor_number(query.cursor) if query.cursor is not None else None
         found = await self._overview.list_deliveries(
             after, query.limit + 1, query.device, query.outcome
         )
@@ -107,7 +107,8 @@ class Api:
         job = self._health.job(f"source:{row['name']}")
         return {
             "id": row["name"],
-            "ok": job.problem is None and job.last_success is not None,
+            "ok": job.well and job.last_success is not None,
+            "warning": job.warning,
             "problem": job.problem,
             "failing_since": job.failing_since,
             "next_attempt": job.next_attempt,
@@ -175,6 +176,12 @@ def _time(stamp: int | None) -> datetime | None:
 
 
 def _events_cursor(text: str | None) -> str | None:
-    if text is not None and not text.partition(":")[0].lstrip("-").isdigit():
-        raise Problem(400, "cursor: is not one that was given by this API")
+    if text is not None:
+        _cursor_number(text.partition(":")[0].removeprefix("-"))
     return text
+
+
+def _cursor_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < LONGEST_CURSOR):
+        raise Problem(400, "cursor: is not one that was given by this API")
+    return int(text)

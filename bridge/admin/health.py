@@ -76,6 +76,9 @@ class HealthPages:
             "scheduler": self._scheduler(),
             "clock": {"ok": held is None, "behind_the_store_since": held},
         }
+        for name in ("fan-out", "workers"):
+            job = self._vitals.health.job(name)
+            checks[name] = {"ok": job.problem is None, "problem": job.problem}
         for name in self._vitals.sources:
             checks[f"source:{name}"] = _source(self._vitals.health.job(f"source:{name}"))
         for name, path in self._vitals.certificates.items():
@@ -127,7 +130,8 @@ class HealthPages:
 
 def _source(job: Job) -> Document:
     return {
-        "ok": job.problem is None and job.last_success is not None,
+        "ok": job.well and job.last_success is not None,
+        "warning": job.warning,
         "problem": job.problem or (None if job.last_success else "has not answered yet"),
         "failing_since": job.failing_since,
         "next_attempt": job.next_attempt,

@@ -1,6 +1,7 @@
 """What can be said of settings without starting the bridge."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 
@@ -40,6 +41,9 @@ async def _checks(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
 def _store(settings: Settings) -> tuple[str, bool, str]:
     path = settings.store.path
     if not path.exists():
+        folder = next(p for p in path.parents if p.exists())
+        if not os.access(folder, os.W_OK):
+            return "store", False, f"{path} cannot be made: {folder} cannot be written to"
         return "store", True, f"{path} will be made"
     try:
         return "store", True, f"{path}, store_id {files.check(path)['store_id']}"

@@ -31,7 +31,7 @@ def backup(file: Path, config: Path, as_json: bool) -> None:
 
     Certificates, keys and secret files are not in it: keep those apart, and safe.
     """
-    size = files.backup(read_settings(config).store.path, file)
+    size = files.backup(read_settings(config, files=False).store.path, file)
     words = f"{file}: {size} bytes; certificates, keys and secret files are not in it"
     say({"file": str(file), "bytes": size}, words, as_json=as_json)
 
@@ -43,7 +43,7 @@ def restore(file: Path, config: Path, as_json: bool) -> None:
 
     The backup is checked first; what stood there is kept beside it.
     """
-    path = read_settings(config).store.path
+    path = read_settings(config, files=False).store.path
     former = files.restore(file, path)
     words = f"{path}: restored" + (f"; what stood there is {former}" if former else "")
     say({"store": str(path), "former": str(former) if former else None}, words, as_json=as_json)
@@ -52,7 +52,7 @@ def restore(file: Path, config: Path, as_json: bool) -> None:
 @command(db, "stats", example="openadr-bridge db stats")
 def stats(config: Path, as_json: bool) -> None:
     """Say how many rows of what the store holds."""
-    path = read_settings(config).store.path
+    path = read_settings(config, files=False).store.path
     about = files.check(path)
     counts = files.counts(path)
     words = "\n".join(f"{name:16} {n:>10}" for name, n in counts.items())
@@ -62,6 +62,6 @@ def stats(config: Path, as_json: bool) -> None:
 @command(db, "vacuum", example="openadr-bridge db vacuum")
 def vacuum(config: Path, as_json: bool) -> None:
     """Rewrite the file without its gaps; the bridge must not be running."""
-    path = read_settings(config).store.path
+    path = read_settings(config, files=False).store.path
     before, after = files.vacuum(path)
     say({"before": before, "after": after}, f"{path}: {before} → {after} bytes", as_json=as_json)

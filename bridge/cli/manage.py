@@ -32,7 +32,7 @@ def device() -> None:
 
 
 def _store(config: Path) -> Path:
-    return read_settings(config).store.path
+    return read_settings(config, files=False).store.path
 
 
 def _time(stamp: int | None) -> str | None:

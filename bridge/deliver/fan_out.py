@@ -7,7 +7,7 @@ saved and not told, and nothing is told twice.
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -31,6 +31,7 @@ from bridge.supervise import Job
 from bridge.timeline import Silence
 
 AT_ONCE = 500  # changes in one transaction
+WRONG_CLOCK = timedelta(seconds=10)  # how often it is looked at while it is wrong
 SMALL = 50  # deliveries, or events, that are planned in about a millisecond
 
 
@@ -49,14 +50,20 @@ class Plan:
 
     deliveries: list[Delivery] = field(default_factory=list)
     states: dict[str, tuple[str, datetime]] = field(default_factory=dict)
-    draws: dict[tuple[str, str], tuple[timedelta, int]] = field(default_factory=dict)
+    draws: dict[tuple[str, str], timedelta] = field(default_factory=dict)
 
 
 class FanOut:
     """The one job that turns changes into deliveries."""
 
-    def __init__(self, outbox: Outbox, receivers: Collection[Receiver], clock: Clock) -> None:
-        self._outbox, self._clock = outbox, clock
+    def __init__(
+        self,
+        outbox: Outbox,
+        receivers: Collection[Receiver],
+        clock: Clock,
+        clock_is_right: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._outbox, self._clock, self._clock_is_right = outbox, clock, clock_is_right
         self._receivers = {r.name: r for r in receivers}
         self._events: dict[str, Event] = {}
         self._told: dict[str, Told] = {}
@@ -71,6 +78,9 @@ class FanOut:
         bell = self._outbox.bell("fan-out")
         cursor = await self._load()
         while True:
+            if not self._clock_is_right():  # what is due, and until when, cannot be told
+                await self._clock.wait(bell, self._clock.now() + WRONG_CLOCK)
+                continue
             changes, events = await self._outbox.changes(cursor, AT_ONCE)
             now = self._clock.now()
             if changes or self._is_due(now):
@@ -115,7 +125,7 @@ class FanOut:
         await self._outbox.save_deliveries(plan.deliveries, plan.states, plan.draws, cursor, now)
         for name, (key, at) in plan.states.items():
             self._told[name].key, self._told[name].at = key, at
-        self._offsets |= {key: offset for key, (offset, _) in plan.draws.items()}
+        self._offsets |= plan.draws
         self._next = self._find_next(now)
         longest = max((e.randomize for e in self._events.values()), default=ZERO)
         self._events = {i: e for i, e in self._events.items() if e.end + longest > now}
@@ -158,16 +168,19 @@ class FanOut:
 
     def _draw(self, plan: Plan, change: Change, groups: Mapping[Audience, list[Receiver]]) -> None:
         """Draw a start for each device, once for each event."""
-        event = self._events.get(change.object_id) if change.object_type == "EVENT" else None
-        if event is None or not event.randomize or not event.in_force:
+        if change.object_type == "DEVICE":  # a new one, or one that is back
+            concerned: Collection[Event] = self._events.values()
+        elif change.object_type == "EVENT" and change.object_id in self._events:
+            concerned = [self._events[change.object_id]]
+        else:
             return
-        for audience, receivers in groups.items():
-            if audience.includes(event.program, event.audiences, test=event.test):
-                for receiver in receivers:
-                    key = (event.id, receiver.name)
-                    if key not in self._offsets and key not in plan.draws:
-                        later = event.randomize * random.random()  # noqa: S311 -- spreads load
-                        plan.draws[key] = (later, event.modification)
+        for event in (e for e in concerned if e.randomize and e.in_force):
+            for audience, receivers in groups.items():
+                if audience.includes(event.program, event.audiences, test=event.test):
+                    for receiver in receivers:
+                        key = (event.id, receiver.name)
+                        later = self._offsets.get(key) or _draw(event.randomize)
+                        plan.draws.setdefault(key, later)
 
     def _moments(
         self,
@@ -180,7 +193,7 @@ class FanOut:
         if event is None:
             return
         for audience, receivers in groups.items():
-            kind = _kind(change, audience)
+            kind = _kind(change, audience, event)
             if kind is None:
                 continue
             for receiver in receivers:
@@ -199,15 +212,19 @@ class FanOut:
         about = change.after or {}
         fired = change.operation == "MOMENT"
         instant = from_millis(about["instant"]) if fired else change.at
-        interval = about.get("interval") if fired else None
-        if kind == "event.started":
-            interval = _interval_at(event, max(now - states.offset(event, receiver), event.start))
         seen = event.shifted(states.offset(event, receiver))
+        interval = _interval_of(kind, seen, instant, now) if fired else None
         expires = expiry(kind, seen, instant, interval)
         outcome, problem = (
             (None, None) if expires > now else ("expired", "it was over before it was known")
         )
-        if fired and not event.in_force:
+        if (
+            fired
+            and about["modification"] != event.modification
+            and not _still(kind, seen, instant)
+        ):
+            outcome, problem = "expired", "the event was changed meanwhile"
+        elif fired and not event.in_force:
             outcome, problem = "expired", "the event was withdrawn meanwhile"
         elif fired and kind != "event.ended" and states.withheld(event, receiver):
             outcome, problem = (
@@ -274,7 +291,7 @@ class _States:
             return ZERO
         key = (event.id, receiver.name)
         drawn = self._plan.draws.get(key)
-        return drawn[0] if drawn else self._fan_out._offsets.get(key, ZERO)
+        return self._fan_out._offsets.get(key, ZERO) if drawn is None else drawn
 
     def withheld(self, event: Event, receiver: Receiver) -> bool:
         """Whether a dispatch does not begin at a device because its source is silent."""
@@ -309,9 +326,17 @@ class _States:
         }
 
 
-def _kind(change: Change, audience: Audience) -> str | None:
+def _draw(longest: timedelta) -> timedelta:
+    """Draw how much later a start is, in whole milliseconds, as it is kept."""
+    drawn = longest * random.random()  # noqa: S311 -- spreads load, keeps no secret
+    return drawn // timedelta(milliseconds=1) * timedelta(milliseconds=1)
+
+
+def _kind(change: Change, audience: Audience, event: Event) -> str | None:
     """Return which moment a change is to devices of this audience, if it is one."""
     if change.operation == "MOMENT":
+        if not audience.includes(event.program, event.audiences, test=event.test):
+            return None
         return TYPES.get((change.after or {})["moment"])
     before, after = _sees(audience, change.before), _sees(audience, change.after)
     if after:
@@ -319,10 +344,23 @@ def _kind(change: Change, audience: Audience) -> str | None:
     return "event.cancelled" if before else None
 
 
-def _interval_at(event: Event, at: datetime) -> int | None:
-    """Return the index of the interval that an instant lies in."""
-    found = (n for n, i in enumerate(event.intervals) if i.start <= at < i.end)
-    return next(found, None)
+def _interval_of(kind: str, event: Event, instant: datetime, now: datetime) -> int | None:
+    """Return the index of the interval that a moment is about."""
+    if kind == "event.started":
+        at = max(now, event.start)
+        return next((n for n, i in enumerate(event.intervals) if i.start <= at < i.end), None)
+    if kind == "interval.started":
+        return next((n for n, i in enumerate(event.intervals) if i.start == instant), None)
+    return None
+
+
+def _still(kind: str, event: Event, instant: datetime) -> bool:
+    """Whether an event that was changed still has this moment at this instant."""
+    if kind == "event.upcoming":
+        return instant < event.start
+    if kind == "interval.started":
+        return any(i.start == instant for i in event.intervals)
+    return instant == (event.start if kind == "event.started" else event.end)
 
 
 def _sees(audience: Audience, snapshot: Document | None) -> bool:

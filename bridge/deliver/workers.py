@@ -11,12 +11,20 @@ import structlog
 
 from bridge.deliver.bodies import STATE
 from bridge.errors import DeviceError, Gone, Refused
-from bridge.interfaces import Device, DeviceSurroundings, Outbox, Send
+from bridge.interfaces import (
+    LONGEST_RETRY_AFTER,
+    Device,
+    DeviceSurroundings,
+    Outbox,
+    Send,
+)
 from bridge.model import Delivery, Ended
 from bridge.supervise import Job, back_off, stop
 
 log = structlog.get_logger()
 
+# A wait that seems longer was begun before the clock was set back.
+LONGEST_WAIT = timedelta(seconds=LONGEST_RETRY_AFTER)
 URGENT = {"event.started", "event.cancelled"}  # these end a wait
 
 
@@ -52,6 +60,7 @@ class Workers:
 
     async def run(self, job: Job) -> None:
         """Send what is owed until cancelled."""
+        self._problem = None
         async with AsyncExitStack() as stack:
             for device in self._devices:
                 send = await stack.enter_async_context(device.connect(self._around))
@@ -75,9 +84,10 @@ class Workers:
             await self._clock.wait(bell, None)
 
     async def _stop(self) -> None:
-        for lane in self._lanes.values():
-            if lane.task:
-                await stop(lane.task)
+        tasks = [lane.task for lane in self._lanes.values() if lane.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._lanes.clear()
 
     async def _keep_noting(self) -> None:
@@ -120,7 +130,7 @@ class Workers:
             delivery, now = lane.queue[0], self._clock.now()
             if delivery.expires and delivery.expires <= now:
                 self._settle(lane, delivery, "expired", delivery.problem or "its time was over")
-            elif lane.not_before and lane.not_before > now:
+            elif lane.not_before and now < lane.not_before <= now + LONGEST_WAIT:
                 await self._clock.wait(lane.wake, lane.not_before)
             else:
                 await self._attempt(name, lane, replace(delivery, attempts=delivery.attempts + 1))
@@ -138,6 +148,11 @@ class Workers:
             self._settle(lane, delivery, "given_up", str(error))
         except DeviceError as error:
             await self._postpone(name, lane, delivery, error)
+        except Exception as error:  # whatever one device does, it stops no other
+            log.exception("delivery failed in an unexpected way", device=name)
+            await self._postpone(
+                name, lane, delivery, DeviceError(f"{type(error).__name__}: {error}")
+            )
         else:
             if lane.failures:
                 log.info("device is back", device=name)

@@ -1,6 +1,7 @@
 """A device that is told by HTTP POST, as Standard Webhooks describes it."""
 
 import email.utils
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,13 +13,12 @@ from aiohttp import ClientError, ClientResponse, ClientTimeout
 from pydantic import Field, HttpUrl, ValidationInfo, field_validator
 
 from bridge.errors import DeviceError, Gone, Refused, SettingsError
-from bridge.interfaces import DeviceSurroundings, Send
+from bridge.interfaces import LONGEST_RETRY_AFTER, DeviceSurroundings, Send
 from bridge.model import Audience, Delivery, Duration, Frozen, Receiver
 from bridge.wire import webhook
 
 # What a device will not take now, it will not take later either.
 NEVER = {400, 405, 406, 411, 413, 414, 415, 422, 431}
-LONGEST_RETRY_AFTER = 3600.0  # seconds
 
 
 class Webhook(Frozen):
@@ -45,6 +45,14 @@ class Webhook(Frozen):
     def _positive(cls, value: timedelta, info: ValidationInfo) -> timedelta:
         if value <= timedelta(0):
             raise ValueError(f"{info.field_name} must be longer than nothing")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _good_headers(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for name, text in value.items():
+            if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not text.isprintable():
+                raise ValueError(f"{name!r} cannot be sent as a header with that value")
         return value
 
     @cached_property
@@ -118,7 +126,7 @@ def _retry_after(text: str | None, now: datetime) -> float:
         return 0.0
     try:
         wait = float(text) if text.strip().isdigit() else _until(text, now)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
     return min(max(wait, 0.0), LONGEST_RETRY_AFTER)
 

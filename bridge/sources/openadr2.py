@@ -12,15 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
+import structlog
 from pydantic import Field, HttpUrl, field_validator, model_validator
 
 from bridge import certificates
-from bridge.errors import SettingsError, SourceError, Unregistered
+from bridge.errors import SettingsError, SourceError, Unregistered, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Answer, Dispatch, Duration, Frozen, OptPolicy, OptType, Registration
 from bridge.sources.ven import Ven
 from bridge.wire.openadr2 import Listing, read_listing
 from bridge.wire.openleadr import Message
+
+log = structlog.get_logger()
 
 SHORTEST_POLL, LONGEST_POLL = timedelta(seconds=1), timedelta(hours=24)
 MESSAGES_AT_ONCE = 20  # a VTN that never stops talking is let wait for the next poll
@@ -133,8 +136,8 @@ class OpenADR2(Frozen):
             signing=signing,
             fingerprint=self.vtn_fingerprint,
             proxy=str(self.proxy) if self.proxy else None,
-            ven_id=known.ven_id if known else self.ven_id,
-            registration_id=known.registration_id if known else None,
+            ven_id=self.ven_id,
+            known=known,
         )
 
     async def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
@@ -168,8 +171,7 @@ class _Following:
             await self._register()
         message = await self._first_request()
         while True:
-            for _ in range(MESSAGES_AT_ONCE):
-                await self._heard()
+            for left in reversed(range(MESSAGES_AT_ONCE)):
                 if message.type == "oadrDistributeEvent":
                     async with aclosing(self._listed(message)) as batches:
                         async for batch in batches:
@@ -179,8 +181,10 @@ class _Following:
                 else:
                     message = await self._other(message)
                     continue
-                message = await self._ven.ask_poll()
+                if left:  # there may be more
+                    message = await self._ven.ask_poll()
             await self._tell_opts()
+            await self._heard()
             await self._wait_for_poll()
             message = await self._ven.ask_poll()
 
@@ -227,12 +231,22 @@ class _Following:
 
     async def _listed(self, message: Message) -> AsyncGenerator[Batch, None]:
         """Yield what is listed; and what is confirmed to be no longer listed, as cancelled."""
-        listing = read_listing(message.element, self._ven.ven_id)
+        listing = self._read(message)
         yield self._batch(listing, complete=False)
         if await self._missing(listing):
             again = await self._ven.ask_events()
             if again.type == "oadrDistributeEvent":
-                yield self._batch(read_listing(again.element, self._ven.ven_id), complete=True)
+                listing = self._read(again)
+                # One that cannot be read may be any of those that seem to be missing.
+                yield self._batch(listing, complete=not listing.unreadable)
+
+    def _read(self, message: Message) -> Listing:
+        try:
+            listing = read_listing(message.element, self._ven.ven_id)
+        except WireError as error:
+            raise SourceError(str(error)) from error
+        self._around.warn("; ".join(listing.unreadable) or None)
+        return listing
 
     async def _missing(self, listing: Listing) -> bool:
         ids = {d.origin.foreign_id for d in listing.dispatches}
@@ -262,14 +276,16 @@ class _Following:
 
     async def _tell(self, request_id: str, answers: list[Answer]) -> None:
         if answers:
-            await self._ven.tell_opts(request_id, answers)
+            against = await self._ven.tell_opts(request_id, answers)
+            if against:
+                log.warning("the VTN did not take an opt", source=self._name, said=against)
             await self._around.memory.answered(self._name, answers)
 
     async def _wait_for_poll(self) -> None:
         """Wait for the next poll, telling opts as they are settled meanwhile."""
         poll = self._known.poll if self._known else SHORTEST_POLL
         due = self._now() + poll
-        while self._now() < due:
+        while due - poll <= self._now() < due:  # or else the clock was set back
             if await self._around.clock.wait(self._bell, due):
                 await self._tell_opts()
 

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +11,7 @@ from uuid import uuid4
 import aiohttp
 from aiohttp import ClientTimeout, DummyCookieJar, TCPConnector
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from lxml import etree
 from openleadr import OpenADRClient
 
 from bridge import certificates
@@ -63,12 +63,15 @@ class Ven(OpenADRClient):
         fingerprint: str | None = None,
         proxy: str | None = None,
         ven_id: str | None = None,
-        registration_id: str | None = None,
+        known: Registration | None = None,
     ) -> None:
         openleadr.harden()
-        super().__init__(name, url, ven_id=ven_id, show_fingerprint=False)
+        super().__init__(
+            name, url, ven_id=known.ven_id if known else ven_id, show_fingerprint=False
+        )
         self._create_message: Callable[..., str] = openleadr.message_writer(*(signing or ()))
-        self.registration_id = registration_id
+        self._given_id = ven_id  # by the settings, for good
+        self.registration_id = known.registration_id if known else None
         self._signs = signing is not None
         self._context, self._proxy = context, proxy
         self._pin = _Pin(fingerprint)
@@ -122,7 +125,7 @@ class Ven(OpenADRClient):
 
     def forget(self) -> None:
         """Forget the ids that the VTN has forgotten."""
-        self.ven_id = self.registration_id = None
+        self.ven_id, self.registration_id = self._given_id, None
 
     async def ask_events(self) -> Message:
         """Ask for all events, without a limit."""
@@ -132,32 +135,33 @@ class Ven(OpenADRClient):
         """Ask for the next message."""
         return await self._ask("OadrPoll", "oadrPoll")
 
-    async def tell_opts(self, request_id: str, answers: Sequence[Answer]) -> None:
-        """Tell the VTN our opts."""
-        await self._ask(
+    async def tell_opts(self, request_id: str, answers: Sequence[Answer]) -> str | None:
+        """Tell the VTN our opts; return what it had against them, if anything."""
+        answer = await self._ask(
             "EiEvent",
             "oadrCreatedEvent",
             response=_ok(request_id),
             event_responses=[
                 {
                     **_ok(request_id),
-                    "event_id": answer.foreign_id,
-                    "modification_number": answer.modification,
-                    "opt_type": answer.opt,
+                    "event_id": told.foreign_id,
+                    "modification_number": told.modification,
+                    "opt_type": told.opt,
                 }
-                for answer in answers
+                for told in answers
             ],
         )
+        code, said = _code(answer)
+        return None if code == OK else f"{code}: {said}"
 
     async def say_ok(self, service: str) -> None:
         """Acknowledge a message that needs no more."""
-        with suppress(WireError):
-            await self._ask(service, "oadrResponse", response=_ok(""))
+        await self._say(service, "oadrResponse", response=_ok(""))
 
     async def say_cancelled(self, message: Message) -> None:
         """Confirm that the VTN ended the registration."""
         request_id = str(message.payload.get("request_id") or "")
-        await self._ask(
+        await self._say(
             "EiRegisterParty",
             "oadrCanceledPartyRegistration",
             response=_ok(request_id),
@@ -169,8 +173,11 @@ class Ven(OpenADRClient):
         """Answer what this VEN does not offer: reports, in either direction."""
         request_id = str(message.payload.get("request_id") or "")
         if message.type == "oadrRegisterReport":
-            await self._ask(
-                "EiReport", "oadrRegisteredReport", response=_ok(request_id), report_requests=[]
+            await self._say(
+                "EiReport",
+                "oadrRegisteredReport",
+                response=_ok(request_id),
+                report_requests=[],
             )
         elif message.type in {"oadrCreateReport", "oadrCancelReport", "oadrUpdateReport"}:
             no = {
@@ -178,20 +185,27 @@ class Ven(OpenADRClient):
                 "response_description": "this VEN offers no reports",
                 "request_id": request_id,
             }
-            await self._ask("EiReport", "oadrResponse", response=no)
+            await self._say("EiReport", "oadrResponse", response=no)
         else:
             raise SourceError(f"the VTN sent an {message.type} where none belongs")
 
     # --- transport ------------------------------------------------------------------------
 
     async def _ask(self, service: str, kind: str, **payload: Any) -> Message:
+        """Send a message; return the answer, which must not be a refusal."""
         text = self._create_message(kind, ven_id=self.ven_id, **payload)
         message = await self._exchange(service, text)
-        response = message.payload.get("response") or {}
-        code = int(response.get("response_code") or OK)
+        code, said = _code(message)
         if code in NOT_KNOWN and kind in {"oadrPoll", "oadrRequestEvent"}:
-            raise Unregistered(f"the VTN answered {code}: {response.get('response_description')}")
+            raise Unregistered(f"the VTN answered {code}: {said}")
+        if code != OK and message.type == "oadrDistributeEvent":
+            raise SourceError(f"the VTN answered {code}: {said}")
         return message
+
+    async def _say(self, service: str, kind: str, **payload: Any) -> None:
+        """Send a message whose answer says nothing; some VTNs answer nothing at all."""
+        text = self._create_message(kind, ven_id=self.ven_id, **payload)
+        await self._exchange(service, text, may_be_empty=True)
 
     async def _perform_request(self, service: str, message: str) -> tuple[str, dict[str, Any]]:
         """Carry openleadr's own requests (registration) over our transport."""
@@ -199,7 +213,7 @@ class Ven(OpenADRClient):
         self._refusal = answer.payload.get("response") or {}
         return answer.type, answer.payload
 
-    async def _exchange(self, service: str, text: str) -> Message:
+    async def _exchange(self, service: str, text: str, *, may_be_empty: bool = False) -> Message:
         if self._session is None:
             raise SourceError("the connection to the VTN is closed")
         try:
@@ -216,6 +230,8 @@ class Ven(OpenADRClient):
             raise SourceError("the VTN did not answer in time") from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
             raise SourceError(_explain(error)) from error
+        if not content and may_be_empty:
+            return Message("", {}, etree.Element("nothing"))
         if not content:
             raise SourceError("the VTN answered nothing (HTTP 200 with an empty body)")
         signed_by = self._is_peer if self._signs else None
@@ -249,6 +265,11 @@ def _explain(error: Exception) -> str:
         return "the VTN closed the connection without an answer; does it accept our certificate?"
     trouble = certificates.explain_handshake(getattr(error, "os_error", error))
     return trouble or f"{type(error).__name__}: {error}"
+
+
+def _code(message: Message) -> tuple[int, str]:
+    response = message.payload.get("response") or {}
+    return int(response.get("response_code") or OK), str(response.get("response_description"))
 
 
 def _ok(request_id: str) -> dict[str, Any]:

@@ -96,13 +96,13 @@ class Deliveries:
         self,
         deliveries: Sequence[Delivery],
         states: Mapping[str, tuple[str, datetime]],
-        draws: Mapping[tuple[str, str], tuple[timedelta, int]],
+        draws: Mapping[tuple[str, str], timedelta],
         cursor: int,
         at: datetime,
     ) -> None:
         """Write rows and what devices were told, and move the cursor, in one transaction.
 
-        `draws` are starts drawn for (event, device), with the event's modification.
+        `draws` are starts drawn for (event, device).
         """
         stamp = millis(at)
 
@@ -123,17 +123,12 @@ class Deliveries:
                 db,
                 "INSERT OR IGNORE INTO tracks"
                 " (event, device, modification, shift, started, fresh, fired_to, next_at)"
-                " VALUES (?, ?, ?, ?, 0, 1, ?, ?)",
+                # The event may have been changed while this was planned.
+                " SELECT id, ?, modification, ?, 0, 1, ?, ? FROM events"
+                " WHERE id = ? AND cancelled_at IS NULL AND active_to > ?",
                 (
-                    (
-                        event,
-                        device,
-                        modification,
-                        shift // timedelta(milliseconds=1),
-                        stamp,
-                        stamp,
-                    )
-                    for (event, device), (shift, modification) in draws.items()
+                    (device, shift // timedelta(milliseconds=1), stamp, stamp, event, stamp)
+                    for (event, device), shift in draws.items()
                 ),
             )
             db.conn.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (CURSOR, cursor))

@@ -106,17 +106,28 @@ def arm(db: Database, event: Event, at: datetime) -> None:
     Where starts are drawn, each device has a track of its own, made when it is told.
     """
     stamp = millis(at)
-    if not event.in_force or event.end <= at:
+    if not event.in_force:
         db.conn.execute("DELETE FROM tracks WHERE event = ?", (event.id,))
         return
     other = "device <> ''" if not event.randomize else "device = ''"
     db.conn.execute(f"DELETE FROM tracks WHERE event = ? AND {other}", (event.id,))  # noqa: S608 -- one of two constants
     db.conn.execute(
-        "UPDATE tracks SET modification = ?, fresh = 1, fired_to = ?, next_at = ?,"
+        # One that stays started is still owed what was due since it last fired.
+        "UPDATE tracks SET modification = ?, fresh = 1, next_at = ?,"
+        " fired_to = iif(started AND ? + shift <= ?, fired_to, ?),"
         " started = started AND (? + shift <= ?) WHERE event = ?",
-        (event.modification, stamp, stamp, millis(event.start), stamp, event.id),
+        (
+            event.modification,
+            stamp,
+            millis(event.start),
+            stamp,
+            stamp,
+            millis(event.start),
+            stamp,
+            event.id,
+        ),
     )
-    if not event.randomize:
+    if not event.randomize and event.end > at:
         db.conn.execute(
             "INSERT OR IGNORE INTO tracks"
             " (event, device, modification, shift, started, fresh, fired_to, next_at)"

@@ -25,8 +25,7 @@ APPLICATION_ID = 0x0ADB0001  # says in the file's head whose it is
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the file for one bridge; raise StoreError when another has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as file:
+    with _reachable(path), path.with_name(path.name + ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -39,11 +38,36 @@ def prepare(path: Path) -> str:
 
     A file that is not ours, damaged or newer than this program is refused untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size:
+    with _reachable(path), _alone(path.parent):
+        return _prepare(path)
+
+
+@contextmanager
+def _reachable(path: Path) -> Iterator[None]:
+    """Make the folder, and say it clearly where files cannot be made in it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be made or opened there ({error.strerror})") from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep another command from making or migrating a store here at the same time."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _prepare(path: Path) -> str:
+    if path.exists() and path.stat().st_size and not _is_unfinished(path):
         check(path)
-    db = connect(path)
-    with closing(db):
+    with closing(connect(path)) as db:
+        db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         done, pending = migrations.applied(db), migrations.pending(db)
         if done and pending:
             copy = path.with_name(f"{path.name}.before-{pending[0].name}")
@@ -53,8 +77,19 @@ def prepare(path: Path) -> str:
             migrations.apply(db)
         except sqlite3.Error as error:
             raise StoreError(f"{path}: cannot be brought up to this version ({error})") from error
-        db.conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         return _store_id(db)
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether this is a store that was stopped in the middle of being made: nothing is in it."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            tables = {
+                r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
+    except sqlite3.Error:
+        return False
+    return tables <= {"_sqlite_migrations", "sqlite_sequence"}
 
 
 def _store_id(db: Database) -> str:
@@ -138,6 +173,10 @@ def vacuum(path: Path) -> tuple[int, int]:
 def backup(path: Path, to: Path) -> int:
     """Write a consistent, compact copy, also while a bridge is writing; return its bytes."""
     check(path)
+    if to.exists():
+        if to.samefile(path):
+            raise StoreError(f"{to}: is the store itself; choose another file for the backup")
+        check(to)  # only an older backup is written over
     unfinished = to.with_name(to.name + ".unfinished")
     unfinished.unlink(missing_ok=True)
     try:
@@ -172,7 +211,9 @@ def restore(copy: Path, path: Path) -> Path | None:
                 db.conn.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.Error as error:
             raise StoreError(f"{copy}: could not be restored ({error})") from error
+        owner = (path if path.exists() else path.parent).stat()
         former = _put_aside(path)
+        os.chown(incoming, owner.st_uid, owner.st_gid)
         incoming.replace(path)
     return former
 

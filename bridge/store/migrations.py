@@ -163,7 +163,11 @@ CREATE TABLE deliveries (
     UNIQUE (device, event, modification, moment, instant)
 ) STRICT;
 CREATE INDEX deliveries_owed ON deliveries (turn) WHERE outcome IS NULL;
+CREATE INDEX deliveries_owed_to ON deliveries (device, type) WHERE outcome IS NULL;
+CREATE INDEX deliveries_by_outcome ON deliveries (outcome);
 CREATE INDEX deliveries_settled ON deliveries (settled) WHERE settled IS NOT NULL;
+CREATE INDEX states_settled ON deliveries (settled)
+    WHERE settled IS NOT NULL AND type = 'state.changed';
 
 CREATE TABLE tokens (
     id INTEGER PRIMARY KEY,

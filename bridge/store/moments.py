@@ -15,7 +15,24 @@ AT_ONCE = 5_000  # tracks looked at in one go
 KEEP_CHANGES = timedelta(days=7)
 KEEP_DELIVERIES = timedelta(days=30)
 KEEP_STATES = timedelta(days=2)  # a state is replaced by the next one
-PRUNED_AT_ONCE = 20_000
+PRUNED_AT_ONCE = 5_000
+
+
+_OLD_CHANGES = """
+DELETE FROM changes WHERE seq IN (SELECT seq FROM changes
+WHERE seq <= (SELECT min(seq) FROM cursors) AND at < ? ORDER BY seq LIMIT ?)
+"""
+_OLD_STATES = """
+DELETE FROM deliveries WHERE turn IN (SELECT turn FROM deliveries
+WHERE type = 'state.changed' AND settled < ? LIMIT ?)
+"""
+_OLD_DELIVERIES = """
+DELETE FROM deliveries WHERE turn IN (SELECT turn FROM deliveries WHERE settled < ? LIMIT ?)
+"""
+_OLD_TRACKS = """
+DELETE FROM tracks WHERE (event, device) IN (SELECT event, device FROM tracks
+WHERE next_at IS NULL AND fired_to < ? LIMIT ?)
+"""
 
 
 class Moments:
@@ -81,23 +98,21 @@ class Moments:
         )
         return from_millis(row["at"]) if row and row["at"] is not None else None
 
-    async def fired(self, firings: Sequence[tuple[Track, Firing]], now: datetime) -> None:
+    async def fired(self, firings: Sequence[tuple[Track, Firing]], now: datetime) -> int:
         """Write moments as changes, in order of time, together with the marks that they fired.
 
         A track whose event was changed since it was read is passed over: it comes again.
+        Returns how many tracks were marked.
         """
 
-        def work(db: Database) -> None:
-            fired = [
-                (t, moment)
-                for t, firing in firings
-                if _mark(db, t, firing, now)
-                for moment in firing.due
-            ]
+        def work(db: Database) -> int:
+            marked = [(t, firing) for t, firing in firings if _mark(db, t, firing, now)]
+            fired = [(track, moment) for track, firing in marked for moment in firing.due]
             for track, moment in sorted(fired, key=lambda pair: pair[1].at):
                 _append(db, track, moment, now)
+            return len(marked)
 
-        await self._file.write(work)
+        return await self._file.write(work)
 
     async def expire_opts(self, now: datetime, defaults: dict[str, OptType]) -> None:
         """Answer by default (source → opt) what nobody answered before its deadline."""
@@ -111,6 +126,8 @@ class Moments:
             )
             for row in undecided:
                 event_rows.set_opt(db, row["event"], defaults.get(row["source"], "optIn"), now)
+            # An event without signals has no part to be answered by.
+            db.conn.execute("UPDATE origins SET opt_due = NULL WHERE opt_due <= ?", (millis(now),))
 
         overdue = await self._file.read(
             lambda db: one(db, "SELECT 1 FROM origins WHERE opt_due <= ?", (millis(now),))
@@ -122,23 +139,18 @@ class Moments:
         """Drop what nobody needs any more, a bounded number of rows at a time."""
         past = {k: millis(now - k) for k in (KEEP_CHANGES, KEEP_DELIVERIES, KEEP_STATES)}
 
-        def work(db: Database) -> None:
-            db.conn.execute(
-                "DELETE FROM changes WHERE seq IN (SELECT seq FROM changes"
-                " WHERE seq <= (SELECT min(seq) FROM cursors) AND at < ? ORDER BY seq LIMIT ?)",
-                (past[KEEP_CHANGES], PRUNED_AT_ONCE),
-            )
-            db.conn.execute(
-                "DELETE FROM deliveries WHERE turn IN (SELECT turn FROM deliveries"
-                " WHERE settled < ? AND (settled < ? OR type = 'state.changed') LIMIT ?)",
-                (past[KEEP_STATES], past[KEEP_DELIVERIES], PRUNED_AT_ONCE),
-            )
-            db.conn.execute(
-                "DELETE FROM tracks WHERE next_at IS NULL AND fired_to < ?",
-                (past[KEEP_STATES],),
-            )
+        def work(db: Database) -> int:
+            done = [db.conn.execute(sql, (*values, PRUNED_AT_ONCE)).rowcount for sql, values in old]
+            return max(done)
 
-        await self._file.write(work, durable=False, tell=False)
+        old = (
+            (_OLD_CHANGES, (past[KEEP_CHANGES],)),
+            (_OLD_STATES, (past[KEEP_STATES],)),
+            (_OLD_DELIVERIES, (past[KEEP_DELIVERIES],)),
+            (_OLD_TRACKS, (past[KEEP_STATES],)),
+        )
+        while await self._file.write(work, durable=False, tell=False) >= PRUNED_AT_ONCE:
+            pass
 
     def bell(self, name: str) -> asyncio.Event:
         """Return an event of one's own that is set after each change."""

@@ -55,11 +55,7 @@ def paint(db: Database, program: str, lo: int, hi: int, at: datetime) -> None:
     known = rows(
         db, "SELECT id, payload_type, unit, currency FROM series WHERE program = ?", (program,)
     )
-    # A kept row that reaches out of the window is cut, so the window takes it in whole.
-    kept = [
-        (r["start"], r["start"] + r["length"]) for s in known for r in _within(db, s["id"], lo, hi)
-    ]
-    lo, hi = min([lo, *(start for start, _ in kept)]), max([hi, *(end for _, end in kept)])
+    lo, hi = _widen(db, [s["id"] for s in known], lo, hi)
     events = rows(
         db,
         "SELECT document, longest, cancelled_at FROM events WHERE program = ? AND test = 0"
@@ -75,6 +71,23 @@ def paint(db: Database, program: str, lo: int, hi: int, at: datetime) -> None:
     for (kind, unit, currency), stack in layers.items():
         series = _series(db, program, kind, unit, currency)
         _replace(db, series, _flatten(stack), lo, hi, at)
+
+
+def _widen(db: Database, series: Sequence[int], lo: int, hi: int) -> tuple[int, int]:
+    """Widen a window until no kept row reaches out of it: such a row would be cut."""
+    while True:
+        kept = [
+            (r["start"], r["start"] + r["length"]) for s in series for r in _within(db, s, lo, hi)
+        ]
+        wide = min([lo, *(start for start, _ in kept)]), max([hi, *(end for _, end in kept)])
+        if wide == (lo, hi):
+            return wide
+        lo, hi = wide
+
+
+def _clip(piece: Painted, lo: int, hi: int) -> Painted:
+    start, end = max(piece.start, lo), min(piece.start + piece.length, hi)
+    return piece._replace(start=start, length=end - start)
 
 
 def _layers(event: Document) -> dict[tuple[str, str, str], list[Painted]]:
@@ -138,8 +151,8 @@ def _replace(
     """Make the series say in [lo, hi) what is wanted; keep what it said before."""
     now = _within(db, series, lo, hi)
     had = {Painted(r["start"], r["length"], r["value"], r["exponent"]): r["since"] for r in now}
-    new = [p for p in wanted if p.start < hi and p.start + p.length > lo and p not in had]
-    still = set(wanted)
+    still = {_clip(p, lo, hi) for p in wanted if p.start < hi and p.start + p.length > lo}
+    new = sorted(still - had.keys())
     gone = [(p, since) for p, since in had.items() if p not in still]
     stamp = millis(at)
     write_many(

@@ -20,11 +20,13 @@ class Sources:
 
     def __init__(self, file: Sqlite) -> None:
         self._file = file
+        self._names: Collection[str] = ()
         self._heard: dict[str, datetime] = {}
         self._written: dict[str, datetime] = {}
 
     async def sync(self, names: Collection[str], at: datetime) -> None:
-        """Make a row for each source of the settings."""
+        """Make a row for each source of the settings; others are not waited for any more."""
+        self._names = set(names)
         await self._file.write(
             lambda db: write_many(
                 db,
@@ -124,7 +126,11 @@ class Sources:
         found = await self._file.read(
             lambda db: rows(db, "SELECT name, coalesce(heard, created) AS heard FROM sources")
         )
-        return {r["name"]: self._heard.get(r["name"], from_millis(r["heard"])) for r in found}
+        return {
+            r["name"]: self._heard.get(r["name"], from_millis(r["heard"]))
+            for r in found
+            if r["name"] in self._names
+        }
 
     async def note_silences(self, now: datetime, limits: Collection[timedelta]) -> None:
         """Write a change for each source that fell silent, or spoke again.

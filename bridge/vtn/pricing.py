@@ -15,6 +15,7 @@ from bridge.model import PRICE, Document, PriceRow, read_time, to_json, write_ti
 from bridge.web import Problem, Query, Route, read_query, reply_list, reply_tagged
 
 LONGEST_PAGE = 10_000
+FIRST_YEAR, LAST_YEAR = 1900, 9999  # of times that can be asked for
 COLUMNS = ("program", "start", "end", "price", "unit", "currency", "type")
 CONTENT_TYPES = {
     "json": "application/json",
@@ -29,11 +30,11 @@ def _rfc3339(value: object) -> object:
     text = str(value).replace(" ", "+")
     try:
         moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None and FIRST_YEAR <= moment.year < LAST_YEAR:
+            return moment.astimezone(UTC)
     except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError("write a time as RFC 3339, such as 2027-03-14T00:00:00-08:00")
-    return read_time(text)
+        pass
+    raise ValueError("write a time as RFC 3339, such as 2027-03-14T00:00:00-08:00")
 
 
 Time = Annotated[datetime, BeforeValidator(_rfc3339)]
@@ -156,6 +157,9 @@ FORMATS: dict[str, Callable[[Sequence[PriceRow]], bytes]] = {
 }
 
 
+LONGEST_SERIES = 2**62
+
+
 def _write_cursor(row: PriceRow) -> str:
     return f"{write_time(row.start)}~{row.series}~{row.program}"
 
@@ -166,6 +170,6 @@ def _read_cursor(text: str | None) -> tuple[str, int, datetime] | None:
     start, _, rest = text.partition("~")
     series, _, program = rest.partition("~")
     try:
-        return program, int(series), read_time(start)
-    except ValueError as error:
+        return program, int(series) % LONGEST_SERIES, read_time(start)
+    except (ValueError, OverflowError) as error:
         raise Problem(400, "cursor: is not one that was given by this API") from error

@@ -79,17 +79,25 @@ class Listing:
     request_id: str
     vtn_id: str
     dispatches: tuple[Dispatch, ...]
+    unreadable: tuple[str, ...] = ()  # what is wrong with events that make no sense
 
 
 def read_listing(element: etree._Element, ven_id: str | None = None) -> Listing:
-    """Read an oadrDistributeEvent; raise WireError when an event makes no sense.
+    """Read an oadrDistributeEvent; an event that makes no sense spoils no other.
 
     A target that is `ven_id`, our own, narrows nothing and is left out of the documents.
     """
+    dispatches, unreadable = [], []
+    for event in element.iterchildren("{*}oadrEvent"):
+        try:
+            dispatches.append(read_event(event, ven_id))
+        except WireError as error:
+            unreadable.append(str(error))
     return Listing(
         _text(element, "requestID") or "",
         _text(element, "vtnID") or "",
-        tuple(read_event(e, ven_id) for e in element.iterchildren("{*}oadrEvent")),
+        tuple(dispatches),
+        tuple(unreadable),
     )
 
 

@@ -1,9 +1,18 @@
 """OpenADR 3.1 event documents: when their intervals hold, and what they say."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from bridge.model import FOREVER, Document, Interval, Value, read_duration, read_time
+from bridge.model import (
+    FOREVER,
+    Document,
+    Interval,
+    Value,
+    from_millis,
+    millis,
+    read_duration,
+    read_time,
+)
 
 
 def intervals(document: Document, longest: timedelta) -> tuple[Interval, ...]:
@@ -24,7 +33,7 @@ def _intervals(document: Document, longest: timedelta) -> Iterator[Interval]:
         if start is None:
             continue
         end = start + _length(own.get("duration") or default.get("duration"), longest)
-        yield Interval(interval["id"], start, end, _values(interval))
+        yield Interval(interval["id"], _whole(start), _whole(end), _values(interval))
         start = end
 
 
@@ -34,6 +43,11 @@ def _length(duration: str | None, longest: timedelta) -> timedelta:
     return (
         min(read_duration(duration), longest) if duration.endswith("Y") else read_duration(duration)
     )
+
+
+def _whole(moment: datetime) -> datetime:
+    """Return a time in whole milliseconds, as the store keeps times."""
+    return from_millis(millis(moment))
 
 
 def _values(interval: Document) -> Mapping[str, Value]:

@@ -151,12 +151,20 @@ def _verified(tree: etree._Element, signed_by: Callable[[str], bool]) -> etree._
 
 def _read_signed_object(signed: etree._Element) -> tuple[str, dict[str, Any]]:
     kind = etree.QName(signed[0]).localname
-    if kind == "oadrDistributeEvent":
-        return kind, {}  # read exactly, without floats, by wire/openadr2.py
+    if kind == "oadrDistributeEvent":  # its events are read exactly by wire/openadr2.py
+        return kind, {"response": _response(signed[0])}
     try:
         return kind, _parse(etree.tostring(signed))[1]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise WireError(f"the {kind} cannot be read: {error}") from error
+
+
+def _response(element: etree._Element) -> dict[str, Any]:
+    said = {
+        "response_code": element.findtext("{*}eiResponse/{*}responseCode"),
+        "response_description": element.findtext("{*}eiResponse/{*}responseDescription"),
+    }
+    return {key: text.strip() for key, text in said.items() if text}
 
 
 class _Text:

@@ -71,6 +71,16 @@ async def scene(settings, bridge, tmp_path):
             yield Scene(vtn, device, clock, running, tmp_path / "bridge.db")
 
 
+async def recovered(scene):
+    """Let time pass until the source is well again."""
+    for _ in range(100):
+        scene.clock.pass_time(timedelta(seconds=10))
+        with suppress(AssertionError):
+            await eventually(lambda: scene.job.problem is None, within=0.2)
+            return await quiet(scene.path, scene.clock)
+    raise AssertionError(scene.job)
+
+
 async def settled(scene):
     await eventually(lambda: scene.vtn.done or (not scene.vtn.events and scene.job.last_success))
     await quiet(scene.path, scene.clock)
@@ -265,8 +275,7 @@ async def test_a_vtn_that_forgot_us_is_registered_with_as_for_the_first_time(sce
     scene.clock.pass_time(timedelta(seconds=5))
     await eventually(lambda: scene.vtn.count("oadrRequestEvent") >= 2)
     scene.vtn.fail = None
-    await scene.pass_time(timedelta(minutes=1), timedelta(seconds=5))
-    await eventually(lambda: scene.job.problem is None)
+    await recovered(scene)
 
 
 async def test_a_cancelled_registration_is_confirmed_and_renewed(scene):
@@ -281,8 +290,8 @@ async def test_a_cancelled_registration_is_confirmed_and_renewed(scene):
     await eventually(lambda: scene.vtn.count("oadrCanceledPartyRegistration") == 1)
     await eventually(lambda: scene.job.problem)
     assert "cancelled the registration" in scene.job.problem
-    await scene.pass_time(timedelta(seconds=5), timedelta(seconds=1))
-    await eventually(lambda: scene.vtn.count("oadrCreatePartyRegistration") == 2)
+    await recovered(scene)
+    assert scene.vtn.count("oadrCreatePartyRegistration") == 2
 
 
 BOMB = (
@@ -321,8 +330,7 @@ async def test_a_bad_answer_is_said_and_outlived(scene, said, problem):
     assert not ready["checks"]["source:utility"]["ok"]
     assert problem in ready["checks"]["source:utility"]["problem"]
     scene.vtn.fail = None
-    await scene.pass_time(timedelta(minutes=1), timedelta(seconds=5))
-    await eventually(lambda: scene.job.problem is None)
+    await recovered(scene)
     assert scene.device.state["price"] == Decimal("0.25")
     assert "event.cancelled" not in scene.device.types()
 
@@ -341,8 +349,7 @@ async def test_an_hour_away_changes_nothing_for_devices(scene):
     assert scene.job.next_attempt - scene.job.failing_since <= timedelta(hours=1, minutes=10)
     assert scene.device.state["stale"] is False
     await scene.vtn.start()
-    await scene.pass_time(timedelta(minutes=6), timedelta(seconds=30))
-    await eventually(lambda: scene.job.problem is None)
+    await recovered(scene)
     assert scene.device.events("event.received") == ["E"]
 
 
@@ -561,3 +568,58 @@ async def test_an_unsigned_answer_is_refused_where_signatures_are_asked_for(
     await vtn.stop()
     assert "not signed" in job.problem
     assert "SignatureValue" in vtn.asked[0][1]
+
+
+async def test_a_list_with_an_error_code_cancels_nothing(scene):
+    scene.vtn.list(event("A", NOON + HOUR, levels([1])))
+    await settled(scene)
+    scene.vtn.fail = lambda: distribute().replace(">200<", ">463<")
+    scene.clock.pass_time(timedelta(seconds=10))
+    await eventually(lambda: scene.job.problem)
+    assert "463" in scene.job.problem
+    scene.vtn.fail = None
+    await recovered(scene)
+    assert "event.cancelled" not in scene.device.types()
+
+
+async def test_an_event_that_makes_no_sense_spoils_no_other_and_is_shown(scene):
+    good, bad = event("GOOD", NOON + HOUR, levels([1])), event("BAD", NOON + 2 * HOUR, levels([1]))
+    scene.vtn.list(good, bad.replace("PT24H", "P99999999999D"))
+    await settled(scene)
+    await scene.poll()
+    assert scene.device.events("event.received") == ["GOOD"]
+    assert "BAD" in scene.job.warning
+    async with ClientSession() as http:
+        ready = await (await http.get(scene.bridge.addresses["admin"] + "/readyz")).json()
+    assert not ready["checks"]["source:utility"]["ok"]
+    scene.vtn.list(good)
+    await scene.poll()
+    assert scene.job.warning is None
+
+
+async def test_an_open_end_as_openleadr_writes_it(scene):
+    scene.vtn.list(event("OPEN", NOON - HOUR, levels([2], "P"), duration="P"))
+    await settled(scene)
+    await scene.poll()
+    assert scene.device.state["level"] == 2
+
+
+async def test_a_vtn_that_fails_again_and_again_is_asked_less_and_less(scene):
+    await settled(scene)
+    scene.vtn.fail = lambda: distribute(request_id="").replace("200", "500")
+    waits = []
+    for _ in range(6):
+        failures = scene.job.failures
+        scene.clock.pass_time(timedelta(minutes=6))
+        await eventually(lambda n=failures: scene.job.failures > n)
+        waits.append(scene.job.next_attempt - scene.clock.now())
+    assert waits[-1] > timedelta(seconds=15)
+
+
+async def test_messages_that_never_end_wait_for_the_next_poll_and_none_is_dropped(scene):
+    await settled(scene)
+    scene.vtn.say = [distribute(event(f"E{n}", NOON + HOUR, levels([1]))) for n in range(45)]
+    for n in range(45):
+        scene.vtn.events.append(event(f"E{n}", NOON + HOUR, levels([1])))
+    await scene.poll(4)
+    assert sorted(scene.device.events("event.received")) == sorted(f"E{n}" for n in range(45))

@@ -1,7 +1,9 @@
 """Price series: painted from events, with every revision."""
 
+import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -166,3 +168,42 @@ async def test_what_history_costs_does_not_grow(store):
         ]
     )
     assert any("events_by_program" in step for step in plan)
+
+
+async def test_fine_issues_inside_a_coarse_one_never_overlap(store):
+    await say(store, event("E1", NOON, signal(["1"], length="PT4H"), duration="PT4H"))
+    await say(store, event("E2", NOON, signal(["2"], length="PT2H"), duration="PT2H"))
+    await say(store, event("E3", NOON + 3 * HOUR, signal(["3"]), duration="PT1H"))
+    assert await shown(store) == [(0, 2, "2"), (2, 1, "1"), (3, 1, "3")]
+    await say(store, event("E4", NOON, signal(["4"], length="PT15M"), duration="PT15M"))
+    assert await shown(store) == [(0, 0.25, "4"), (0.25, 1.75, "2"), (2, 1, "1"), (3, 1, "3")]
+
+
+@pytest.mark.parametrize("seed", range(15))
+async def test_any_issues_in_any_order_say_what_the_newest_says(store, seed):
+    draw, said = random.Random(seed), []
+    for n in range(14):
+        start, length = NOON + draw.randrange(0, 96) * HOUR / 4, draw.choice([1, 2, 4, 16])
+        values = [f"{draw.randrange(100)}.{n}" for _ in range(draw.randint(1, 4))]
+        end = start + len(values) * length * HOUR / 4
+        body = signal(values, length=f"PT{15 * length}M")
+        await say(
+            store,
+            event(f"E{n}", start, body, duration=f"PT{15 * length * len(values)}M"),
+            at=NOON + n * HOUR / 3600,
+        )
+        said.append((start, end, length, values))
+    rows = await store.prices.prices("EV2A", NOON - HOUR, None, "PRICE", None, 1000)
+    assert all(a.end <= b.start for a, b in pairwise(rows))
+    for quarter in range(-4, 200):
+        at = NOON + quarter * HOUR / 4
+        holds = next(
+            (
+                v[int((at - s) / (length * HOUR / 4))]
+                for s, e, length, v in reversed(said)
+                if s <= at < e
+            ),
+            None,
+        )
+        found = [str(r.value) for r in rows if r.start <= at < r.end]
+        assert found == ([holds] if holds else []), at

@@ -214,6 +214,49 @@ def test_vacuum_and_counts(tmp_path):
 def test_a_backup_that_cannot_be_written_leaves_nothing(tmp_path):
     files.prepare(tmp_path / "bridge.db")
     (tmp_path / "taken").mkdir()
-    with pytest.raises(StoreError, match="could not be written"):
+    with pytest.raises(StoreError, match="is not a file"):
         files.backup(tmp_path / "bridge.db", tmp_path / "taken")
+    with pytest.raises(StoreError, match="could not be written"):
+        files.backup(tmp_path / "bridge.db", tmp_path / "nowhere" / "copy.db")
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_a_backup_onto_the_store_or_onto_something_else_is_refused(tmp_path):
+    path, other = tmp_path / "bridge.db", tmp_path / "bridge.toml"
+    files.prepare(path)
+    other.write_text("[vtn]\n")
+    with pytest.raises(StoreError, match="is the store itself"):
+        files.backup(path, path)
+    with pytest.raises(StoreError):
+        files.backup(path, other)
+    assert other.read_text() == "[vtn]\n"
+    files.backup(path, tmp_path / "copy.db")
+    files.backup(path, tmp_path / "copy.db")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PRAGMA journal_mode = WAL",
+        "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)",
+    ],
+)
+def test_a_store_killed_while_it_was_made_is_made_again(tmp_path, statement):
+    path = tmp_path / "bridge.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+    assert files.prepare(path)
+    assert files.check(path)["migrations"]
+
+
+def test_a_place_where_no_store_can_be_made_is_said():
+    from pathlib import Path
+
+    with pytest.raises(StoreError, match="cannot be made"):
+        files.prepare(Path("/proc/nope/bridge.db"))
+    with (
+        pytest.raises(StoreError, match="cannot be made"),
+        files.locked(Path("/proc/nope/bridge.db")),
+    ):
+        pass
