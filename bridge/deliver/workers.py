@@ -178,6 +178,8 @@ class Workers:
         lane.not_before = due
         lane.queue[0] = replace(delivery, problem=str(error), due=due)
         await self._outbox.postpone(lane.queue[0], str(error), due)
+        if delivery.type == STATE and any(d.type == STATE for d in list(lane.queue)[1:]):
+            lane.queue.popleft()  # a newer one came while it was being sent
 
 
 def _drop_states(lane: Lane) -> None:

@@ -171,7 +171,7 @@ class _Following:
             await self._register()
         message = await self._first_request()
         while True:
-            for left in reversed(range(MESSAGES_AT_ONCE)):
+            for _ in range(MESSAGES_AT_ONCE):
                 if message.type == "oadrDistributeEvent":
                     async with aclosing(self._listed(message)) as batches:
                         async for batch in batches:
@@ -181,12 +181,12 @@ class _Following:
                 else:
                     message = await self._other(message)
                     continue
-                if left:  # there may be more
-                    message = await self._ven.ask_poll()
+                message = await self._ven.ask_poll()  # there may be more
             await self._tell_opts()
             await self._heard()
             await self._wait_for_poll()
-            message = await self._ven.ask_poll()
+            if message.type == "oadrResponse":  # else one is left to be looked at
+                message = await self._ven.ask_poll()
 
     async def _first_request(self) -> Message:
         """Ask for all events; register again when the VTN does not know us any more."""
