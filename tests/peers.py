@@ -118,8 +118,7 @@ class Device:
 
     @property
     def state(self) -> dict[str, Any]:
-        states = [b["data"] for b in self.bodies if b["type"] == "state.changed"]
-        return states[-1].get("state", states[-1])
+        return [b["data"]["state"] for b in self.bodies if b["type"] == "state.changed"][-1]
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.read()

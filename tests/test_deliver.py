@@ -132,7 +132,8 @@ async def test_format_state_sends_the_state_alone(scene):
         await eventually(lambda: device.received and device.state["price"] == Decimal("0.25"))
     assert set(device.types()) == {"state.changed"}
     assert set(device.bodies[-1]) == {"type", "timestamp", "data"}
-    assert device.bodies[-1]["data"]["unit"] == "KWH"
+    assert set(device.bodies[-1]["data"]) == {"state"}
+    assert device.state["unit"] == "KWH"
 
 
 async def test_targets_programs_and_test_events(scene):

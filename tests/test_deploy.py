@@ -75,7 +75,7 @@ def test_the_image_is_built_and_runs_where_a_base_is_given(tmp_path):
             cwd=ROOT,
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        return done.stdout.strip().splitlines()[-1]
+        return (done.stdout.strip().splitlines() or [""])[-1]
 
     empty = build("from", "scratch")
     build("add", "-q", empty, base, "/")

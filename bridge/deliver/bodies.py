@@ -33,10 +33,10 @@ def body(
     """Write a body; `state` is JSON already, as is the event's document.
 
     `interval` is an index into the event's intervals. A device with `format = "state"`
-    gets its state alone as `data`.
+    gets that and nothing else in `data`.
     """
     if receiver.format == "state":
-        data = state
+        data = f'{{"state":{state}}}'
     else:
         shown = (
             _interval_json(event.document, interval) if event and interval is not None else "null"

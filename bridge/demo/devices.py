@@ -35,7 +35,7 @@ def describe(body: Document, zone: tzinfo) -> list[str]:
     """Return what a delivery says, in lines for a person."""
     data = body["data"]
     if body["type"] == "state.changed":
-        return [f"state.changed     {_state(data.get('state') or data, zone)}"]
+        return [f"state.changed     {_state(data['state'], zone)}"]
     event = data["event"]
     lines = [f"{body['type']:17} {data['program']} {event['eventName']}{_interval(data, zone)}"]
     if body["type"] in {"event.received", "event.updated"}:
