@@ -8,20 +8,23 @@ BIN := $(VENV)/bin
 
 # What the program needs, from the lock
 $(VENV)/run.stamp: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	touch $@
+	@echo "setting up $(VENV)" >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) >&2 || { \
+	  rm -rf $(VENV); echo "Debian's Python lacks venv: installing python3-venv" >&2; \
+	  apt-get install -y -q python3-venv >&2 && $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock >&2
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . >&2
+	@touch $@
 
 # What the tests need beside it
 $(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	touch $@
 
-# The demo: a simulated utility, the bridge, two devices
+# The demo: a simulated utility, the bridge, two devices. Only it writes to stdout.
 run: $(VENV)/run.stamp
-	$(BIN)/openadr-bridge demo
+	@$(BIN)/openadr-bridge demo
 
 # All tests, e.g. make test ARGS='-k webhook'
 test: $(VENV)/test.stamp
