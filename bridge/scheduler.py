@@ -1,5 +1,6 @@
 """Clock to moments: writes each due moment as a change, with the mark that it fired."""
 
+import asyncio
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
@@ -15,6 +16,7 @@ log = structlog.get_logger()
 
 TICK = timedelta(seconds=10)  # silences are noticed this fast
 TOLERANCE = timedelta(seconds=2)  # how far the clock may step back without holding moments
+SETTLE = 0.005  # seconds in which what was just saved is told before it is looked at here
 PRUNE_EVERY = timedelta(hours=1)
 
 
@@ -53,7 +55,8 @@ class Scheduler:
             await self.pass_once(now)
             job.succeeded(now)
             due = await self._timetable.next_due()
-            await self._clock.wait(bell, min(due or now + TICK, now + TICK))
+            if await self._clock.wait(bell, min(due or now + TICK, now + TICK)):
+                await asyncio.sleep(SETTLE)
 
     async def pass_once(self, now: datetime) -> None:
         """Fire everything that is due at `now`."""

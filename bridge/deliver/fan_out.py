@@ -122,7 +122,14 @@ class FanOut:
         return await asyncio.to_thread(self.plan, changes, now)
 
     async def _write(self, plan: Plan, cursor: int, now: datetime) -> None:
-        await self._outbox.save_deliveries(plan.deliveries, plan.states, plan.draws, cursor, now)
+        moments = [d for d in plan.deliveries if d.type != STATE]
+        states = [d for d in plan.deliveries if d.type == STATE]
+        # What happened goes out first. States are not tied to the cursor: whatever became
+        # of a bridge in between, they are compared with what was told, and told, anew.
+        if moments or plan.draws or not states:
+            await self._outbox.save_deliveries(moments, {}, plan.draws, cursor, now)
+        if states:
+            await self._outbox.save_deliveries(states, plan.states, {}, cursor, now)
         for name, (key, at) in plan.states.items():
             self._told[name].key, self._told[name].at = key, at
         self._offsets |= plan.draws
@@ -248,8 +255,7 @@ class FanOut:
 
     def _state(self, plan: Plan, receiver: Receiver, states: "_States", now: datetime) -> None:
         """Tell a device its state when it changed, or when it is time to say it again."""
-        told, state = self._told[receiver.name], states.of(receiver)
-        key = state_key(state)
+        told, key = self._told[receiver.name], states.key(receiver)
         if key == told.key and self._reassert_at(receiver.name, told, now) > now:
             return
         plan.states[receiver.name] = (key, now)
@@ -274,15 +280,15 @@ class _States:
         self._fan_out, self._plan, self._now = fan_out, plan, now
         self._counted = [e for e in fan_out._events.values() if e.in_force]
         self._random = [e for e in self._counted if e.randomize]
-        self._found: dict[object, tuple[Document, str]] = {}
+        self._found: dict[object, tuple[str, str]] = {}  # as JSON, and its key
         self._followed: dict[Audience, list[Event]] = {}
-
-    def of(self, receiver: Receiver) -> Document:
-        """Return a device's state."""
-        return self._look_up(receiver)[0]
 
     def json(self, receiver: Receiver) -> str:
         """Return a device's state as JSON."""
+        return self._look_up(receiver)[0]
+
+    def key(self, receiver: Receiver) -> str:
+        """Return what tells whether a device's state changed."""
         return self._look_up(receiver)[1]
 
     def offset(self, event: Event, receiver: Receiver) -> timedelta:
@@ -297,7 +303,7 @@ class _States:
         """Whether a dispatch does not begin at a device because its source is silent."""
         return timeline.withheld(event, receiver, self._silent(receiver))
 
-    def _look_up(self, receiver: Receiver) -> tuple[Document, str]:
+    def _look_up(self, receiver: Receiver) -> tuple[str, str]:
         alike: object = (
             receiver.audience, receiver.refresh, receiver.stale_after, receiver.on_stale,
             receiver.name if self._random else None,
@@ -305,7 +311,7 @@ class _States:
         if alike not in self._found:
             events = [e.shifted(self.offset(e, receiver)) for e in self._follows(receiver.audience)]
             state = timeline.state(events, receiver, self._now, self._silent(receiver))
-            self._found[alike] = (state, to_json(state))
+            self._found[alike] = (to_json(state), state_key(state))
         return self._found[alike]
 
     def _follows(self, audience: Audience) -> list[Event]:
