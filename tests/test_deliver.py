@@ -236,6 +236,7 @@ async def test_a_device_that_was_away_for_a_day(scene):
     assert device.events("event.started") == ["NOW"]
     assert device.types().count("interval.started") == 1
     # (only the first state and the newest one: a state is replaced by the next)
+    assert any("cannot be reached: Connect" in r["problem"] for r in expired)
     assert {r["moment"] for r in expired} >= {"event.received", "event.started", "interval.started"}
     assert all(r["problem"] for r in expired)
 

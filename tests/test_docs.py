@@ -114,6 +114,7 @@ def test_every_key_a_command_writes_is_ignored(tmp_path):
         "certs/x.pem",
         "bridge.db",
         "bridge.db-wal",
+        "bridge.db.lock",
         "secrets/x",
         "bridge.toml",
     ):

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from aiohttp import ClientError, ClientResponse, ClientTimeout
+from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientTimeout
 from pydantic import Field, HttpUrl, ValidationInfo, field_validator
 
 from bridge.errors import DeviceError, Gone, Refused, SettingsError
@@ -102,6 +102,8 @@ class Webhook(Frozen):
                     _judge(reply, now)
             except TimeoutError as error:
                 raise DeviceError(f"no answer within {timeout.total:g} s") from error
+            except ClientConnectorError as error:
+                raise DeviceError(f"cannot be reached: {error.os_error.strerror}") from error
             except (ClientError, OSError) as error:
                 raise DeviceError(f"{type(error).__name__}: {error}") from error
 

@@ -264,7 +264,10 @@ def _explain(error: Exception) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the VTN closed the connection without an answer; does it accept our certificate?"
     trouble = certificates.explain_handshake(getattr(error, "os_error", error))
-    return trouble or f"{type(error).__name__}: {error}"
+    if trouble or not isinstance(error, aiohttp.ClientConnectorError):
+        return trouble or f"{type(error).__name__}: {error}"
+    # Its own text holds an address in memory, and would be another each time.
+    return f"{error.host}:{error.port} cannot be reached: {error.os_error.strerror}"
 
 
 def _code(message: Message) -> tuple[int, str]:
