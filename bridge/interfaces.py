@@ -159,8 +159,8 @@ class Timetable(Protocol):
     async def expire_opts(self, now: datetime, defaults: dict[str, OptType]) -> None:
         """Answer by default (source → opt) what nobody answered before its deadline."""
 
-    async def prune(self, now: datetime) -> None:
-        """Drop what nobody needs any more."""
+    async def prune(self, now: datetime) -> bool:
+        """Drop some of what nobody needs any more; say whether more is left."""
 
     def bell(self, name: str) -> asyncio.Event:
         """Return an event of one's own that is set after each change."""

@@ -67,8 +67,8 @@ class Scheduler:
         await self._timetable.expire_opts(now, self._opt_defaults)
         await self._silences.note_silences(now, self._limits)
         if self._pruned is None or now - self._pruned > PRUNE_EVERY:
-            self._pruned = now
-            await self._timetable.prune(now)
+            # A piece in each pass, so that no moment waits for it.
+            self._pruned = None if await self._timetable.prune(now) else now
 
     def _clock_is_behind(self, now: datetime) -> bool:
         """Whether the clock is behind the newest row: no real-time clock, or a step back."""

@@ -492,7 +492,7 @@ async def test_old_rows_are_pruned_and_owed_ones_are_not(scene):
         s.clock.pass_time(timedelta(days=40))
         await asyncio.sleep(0.1)
         await s.quiet()
-        await s.bridge.store.moments.prune(s.clock.now())
+        assert not await s.bridge.store.moments.prune(s.clock.now())
         after = await s.rows()
     assert len(before) > 1
     assert not {r["id"] for r in before} & {r["id"] for r in after}
@@ -645,3 +645,24 @@ async def test_a_source_that_left_the_settings_makes_nothing_stale(settings, bri
             clock.pass_time(5 * HOUR)
             await quiet(tmp_path / "bridge.db", clock)
             assert device.state["stale"] is False
+
+
+async def test_pruning_goes_on_piece_by_piece(scene, monkeypatch):
+    from bridge.store import moments
+
+    monkeypatch.setattr(moments, "PRUNED_AT_ONCE", 1)
+    device = Device()
+    async with scene(d=(device, {})) as s:
+        for n in range(4):
+            await s.say(event(f"E{n}", NOON + HOUR, levels([1])))
+        await s.quiet()
+        before = await s.rows()
+        s.clock.pass_time(timedelta(days=40))
+
+        async def left():
+            return {r["id"] for r in before} & {r["id"] for r in await s.rows()}
+
+        while await left():
+            s.clock.pass_time(timedelta(seconds=10))
+            await asyncio.sleep(0.02)
+    assert len(before) > 4

@@ -135,8 +135,8 @@ class Moments:
         if overdue:
             await self._file.write(work)
 
-    async def prune(self, now: datetime) -> None:
-        """Drop what nobody needs any more, a bounded number of rows at a time."""
+    async def prune(self, now: datetime) -> bool:
+        """Drop a bounded number of rows that nobody needs any more; say whether more are left."""
         past = {k: millis(now - k) for k in (KEEP_CHANGES, KEEP_DELIVERIES, KEEP_STATES)}
 
         def work(db: Database) -> int:
@@ -149,8 +149,7 @@ class Moments:
             (_OLD_DELIVERIES, (past[KEEP_DELIVERIES],)),
             (_OLD_TRACKS, (past[KEEP_STATES],)),
         )
-        while await self._file.write(work, durable=False, tell=False) >= PRUNED_AT_ONCE:
-            pass
+        return await self._file.write(work, durable=False, tell=False) >= PRUNED_AT_ONCE
 
     def bell(self, name: str) -> asyncio.Event:
         """Return an event of one's own that is set after each change."""
