@@ -42,9 +42,8 @@ class DeviceError(BridgeError):
     `retry_after` is the wait in seconds that the device itself asked for.
     """
 
-    def __init__(self, problem: str, status: int | None = None, retry_after: float = 0) -> None:
+    def __init__(self, problem: str, retry_after: float = 0) -> None:
         super().__init__(problem)
-        self.status = status
         self.retry_after = retry_after
 
 

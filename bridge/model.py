@@ -211,7 +211,6 @@ class Event:
     test: bool
     start: datetime
     end: datetime
-    open_ended: bool
     randomize: timedelta
     issued: int  # grows with each change: the newer holds
     opt: OptType | None

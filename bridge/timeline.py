@@ -25,7 +25,6 @@ from bridge.model import (
 )
 
 LOWEST_PRIORITY = 2**63  # an absent priority comes after every stated one
-STATE_KINDS = (PRICE, SIMPLE)
 
 
 @dataclass(frozen=True, slots=True)

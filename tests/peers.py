@@ -94,17 +94,47 @@ async def quiet(path: Path, clock: SimClock, within: float = 20.0) -> None:
     await eventually(idle, within)
 
 
-class Device:
-    """A device that keeps what it is sent and answers as it is told to."""
+class Served:
+    """A server on loopback that can be stopped and started again at the same port."""
+
+    path = "/"
 
     def __init__(self) -> None:
+        self.url = ""
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        raise web.HTTPNotImplemented
+
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+        site = web.Application(client_max_size=2**24)
+        site.router.add_route("*", self.path, self.answer)
+        self._runner = web.AppRunner(site, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=tls).start()
+        self._port = self._runner.addresses[0][1]
+        host = "localhost" if tls else "127.0.0.1"
+        base = self.path.partition("/{")[0]
+        self.url = f"{'https' if tls else 'http'}://{host}:{self._port}{base}"
+
+    async def stop(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+            self._runner = None
+
+
+class Device(Served):
+    """A device that keeps what it is sent and answers as it is told to."""
+
+    path = "/price"
+
+    def __init__(self) -> None:
+        super().__init__()
         self.received: list[tuple[dict[str, str], bytes]] = []
         self.status = 204
         self.headers: dict[str, str] = {}
         self.hang = False
-        self.url = ""
-        self._runner: web.AppRunner | None = None
-        self._port = 0
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
@@ -127,20 +157,6 @@ class Device:
         if 200 <= self.status < 300:
             self.received.append((dict(request.headers), body))
         return web.Response(status=self.status, headers=self.headers)
-
-    async def start(self) -> None:
-        site = web.Application(client_max_size=2**24)
-        site.router.add_route("*", "/price", self.answer)
-        self._runner = web.AppRunner(site, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self._port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{self._port}/price"
-
-    async def stop(self) -> None:
-        if self._runner:
-            await self._runner.cleanup()
-            self._runner = None
 
 
 NS = (
@@ -269,10 +285,13 @@ def event(
     )
 
 
-class RawVtn:
+class RawVtn(Served):
     """A VTN written from the specification, without any library; says what it is told to."""
 
+    path = PREFIX + "/{service}"
+
     def __init__(self) -> None:
+        super().__init__()
         self.events: list[str] = []
         self.fresh = True  # whether the next poll lists the events
         self.say: list[Any] = []  # answers to the next polls, whatever is listed
@@ -282,29 +301,12 @@ class RawVtn:
         self.fail: Callable[[], Any] | None = None  # answers everything instead
         self.poll = "PT10S"
         self.done = False
-        self.url = ""
-        self._runner: web.AppRunner | None = None
-        self._port = 0
 
     def list(self, *events: str) -> None:
         self.events, self.fresh = [*events], True
 
     def count(self, kind: str) -> int:
         return sum(1 for k, _ in self.asked if k == kind)
-
-    async def start(self, tls: ssl.SSLContext | None = None) -> None:
-        site = web.Application(client_max_size=2**24)
-        site.router.add_post(PREFIX + "/{service}", self.answer)
-        self._runner = web.AppRunner(site, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=tls).start()
-        self._port = self._runner.addresses[0][1]
-        self.url = f"{'https' if tls else 'http'}://localhost:{self._port}{PREFIX}"
-
-    async def stop(self) -> None:
-        if self._runner:
-            await self._runner.cleanup()
-            self._runner = None
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         xml = (await request.read()).decode()

@@ -547,7 +547,7 @@ async def test_a_moment_of_an_event_that_was_changed_meanwhile(scene, settings, 
         moments = fire(track, NOON + 5 * HOUR, ()).due
         changes = [
             Change(n, NOON, "MOMENT", "EVENT", old.id, None, {
-                "moment": m.kind, "instant": int(m.at.timestamp() * 1000), "interval": m.interval,
+                "moment": m.kind, "instant": int(m.at.timestamp() * 1000),
                 "lead": 0, "device": "", "modification": 0,
             })
             for n, m in enumerate(moments)
@@ -666,3 +666,26 @@ async def test_pruning_goes_on_piece_by_piece(scene, monkeypatch):
             s.clock.pass_time(timedelta(seconds=10))
             await asyncio.sleep(0.02)
     assert len(before) > 4
+
+
+async def test_the_interval_that_is_told_is_the_one_that_starts(scene):
+    """Also where some intervals lie outside the active period, and so are left out."""
+    device = Device()
+    async with scene(d=(device, {})) as s:
+        body = levels([1, 2, 3]).replace(
+            "<ei:interval>",
+            "<ei:interval><xcal:dtstart><xcal:date-time>2027-03-01T16:00:00Z</xcal:date-time></xcal:dtstart>", 1,
+        )  # fmt: skip
+        again = "<xcal:uid><xcal:text>1</xcal:text>"
+        start = "<xcal:dtstart><xcal:date-time>2027-03-01T13:00:00Z</xcal:date-time></xcal:dtstart>"
+        head, _, tail = body.partition(again)
+        place = head.rindex("<ei:interval>") + len("<ei:interval>")
+        body = head[:place] + start + head[place:] + again + tail
+        await s.say(event("E", NOON + HOUR, body, duration="PT2H"))
+        for _ in range(14):
+            await s.quiet()
+            s.clock.pass_time(15 * MINUTE)
+        await s.quiet()
+    told = [b["data"] for b in device.bodies if b["type"] == "interval.started"]
+    assert [t["interval"]["payloads"][0]["values"] for t in told] == [[2], [3]]
+    assert [t["state"]["level"] for t in told] == [2, 3]

@@ -40,7 +40,7 @@ def _fields(intervals, kind, start, priority, issued, name):
     return {
         "id": f"{name}-{issued}", "program": "P", "source": "s", "name": name, "modification": 0,
         "priority": priority, "test": False, "start": start, "end": intervals[-1].end,
-        "open_ended": False, "randomize": timedelta(0), "issued": issued, "opt": "optIn",
+        "randomize": timedelta(0), "issued": issued, "opt": "optIn",
         "cancelled": False, "audiences": (), "intervals": intervals,
         "units": {kind: ("KWH", "USD")}, "document": "{}",
     }  # fmt: skip

@@ -17,9 +17,10 @@ AFTERWARDS = timedelta(hours=24)
 
 
 @lru_cache(maxsize=256)
-def _interval_json(document: str, index: int) -> str:
+def _interval_json(document: str, interval_id: int) -> str:
+    # By its id: intervals are kept in order of time, which a document need not be in.
     intervals = from_json(document).get("intervals") or []
-    return to_json(intervals[index]) if index < len(intervals) else "null"
+    return to_json(next((i for i in intervals if i["id"] == interval_id), None))
 
 
 def body(
@@ -32,15 +33,14 @@ def body(
 ) -> bytes:
     """Write a body; `state` is JSON already, as is the event's document.
 
-    `interval` is an index into the event's intervals. A device with `format = "state"`
-    gets that and nothing else in `data`.
+    `interval` is an index into the event's intervals as they are kept. A device with
+    `format = "state"` gets that and nothing else in `data`.
     """
     if receiver.format == "state":
         data = f'{{"state":{state}}}'
     else:
-        shown = (
-            _interval_json(event.document, interval) if event and interval is not None else "null"
-        )
+        told = event.intervals[interval] if event and interval is not None else None
+        shown = _interval_json(event.document, told.id) if event and told else "null"
         data = (
             f'{{"device":{to_json(receiver.name)},'
             f'"program":{to_json(event.program) if event else "null"},'

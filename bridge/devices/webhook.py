@@ -116,10 +116,10 @@ def _judge(reply: ClientResponse, now: datetime) -> None:
         return
     problem = f"answered {reply.status} {reply.reason or ''}".strip()
     if reply.status == 410:
-        raise Gone(problem, reply.status)
+        raise Gone(problem)
     if reply.status in NEVER:
-        raise Refused(problem, reply.status)
-    raise DeviceError(problem, reply.status, _retry_after(reply.headers.get("Retry-After"), now))
+        raise Refused(problem)
+    raise DeviceError(problem, _retry_after(reply.headers.get("Retry-After"), now))
 
 
 def _retry_after(text: str | None, now: datetime) -> float:

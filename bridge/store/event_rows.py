@@ -39,7 +39,6 @@ def to_event(row: Document) -> Event:
         test=bool(row["test"]),
         start=start,
         end=end,
-        open_ended=openadr3.open_ended(document),
         randomize=openadr3.randomization(document),
         issued=row["issued"],
         opt=row["opt"],

@@ -83,7 +83,7 @@ class _Saving:
 
     def __init__(self, db: Database, source: Source, at: datetime) -> None:
         self.db, self.source, self.at = db, source, at
-        self.repaint: dict[str, tuple[datetime, datetime]] = {}  # program → from, to
+        self.repaint: dict[str, tuple[datetime, datetime]] = {}  # program's name → from, to
 
     def dispatch(self, dispatch: Dispatch, request_id: str) -> None:
         origin = dispatch.origin
@@ -131,6 +131,8 @@ class _Saving:
         over = origin.cancelled or (
             origin.status == "completed" and end > self.at + timedelta(minutes=1)
         )
+        # Said again, a cancellation is no later than when it was first said.
+        since = had["cancelled_at"] if had and had["cancelled_at"] is not None else millis(self.at)
         if had:
             opt, due = had["opt"], had["opt_due"]
         else:
@@ -139,7 +141,7 @@ class _Saving:
             )
         columns = {
             "modification": origin.modification,
-            "cancelled_at": millis(self.at) if over else None,
+            "cancelled_at": since if over else None,
             "active_to": millis(end),
             "meaning": said,
             "response_required": int(origin.response_required),
@@ -215,7 +217,9 @@ class _Saving:
         )  # fmt: skip
         self.db.conn.execute("UPDATE events SET issued = ? WHERE id = ?", (seq, event_id))
         event_rows.arm(self.db, event, self.at)
-        self._touch(program, event, had)
+        self._touch(event)
+        if had:
+            self._touch(had)  # its program may have been another
 
     def _cancel_event(self, event: Event) -> None:
         gone = replace(event, cancelled=True)
@@ -232,20 +236,20 @@ class _Saving:
             "UPDATE events SET cancelled_at = ? WHERE id = ?", (millis(self.at), event.id)
         )
         event_rows.arm(self.db, gone, self.at)
-        row = one(self.db, "SELECT program FROM events WHERE id = ?", (event.id,))
-        self._touch(row["program"] if row else "", event, None)
+        self._touch(event)
 
-    def _touch(self, program: str, *changed: Event | None) -> None:
-        """Note that prices of a program may be others now."""
-        for event in changed:
-            if event and any(map(is_price, event.units)):
-                lo, hi = self.repaint.get(program, (event.start, event.end))
-                self.repaint[program] = min(lo, event.start), max(hi, event.end)
+    def _touch(self, event: Event) -> None:
+        """Note that an event's program may have other prices now."""
+        if any(map(is_price, event.units)):
+            lo, hi = self.repaint.get(event.program, (event.start, event.end))
+            self.repaint[event.program] = min(lo, event.start), max(hi, event.end)
 
     def paint(self) -> None:
         """Bring the price series up to what was saved."""
-        for program, (lo, hi) in self.repaint.items():
-            prices.paint(self.db, program, millis(lo), millis(hi), self.at)
+        for name, (lo, hi) in self.repaint.items():
+            program = one(self.db, "SELECT id FROM programs WHERE name = ?", (name,))
+            if program:
+                prices.paint(self.db, program["id"], millis(lo), millis(hi), self.at)
 
     def _program(self, context: str) -> str:
         """Return the id of a market context's program; make it where it is new."""

@@ -175,7 +175,6 @@ def _append(db: Database, track: Track, moment: Moment, now: datetime) -> None:
         after={
             "moment": moment.kind,
             "instant": millis(moment.at),
-            "interval": moment.interval,
             "lead": moment.lead // timedelta(milliseconds=1),
             "device": track.device,
             "modification": track.event.modification,

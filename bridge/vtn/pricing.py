@@ -157,9 +157,6 @@ FORMATS: dict[str, Callable[[Sequence[PriceRow]], bytes]] = {
 }
 
 
-LONGEST_SERIES = 2**62
-
-
 def _write_cursor(row: PriceRow) -> str:
     return f"{write_time(row.start)}~{row.series}~{row.program}"
 
@@ -170,6 +167,6 @@ def _read_cursor(text: str | None) -> tuple[str, int, datetime] | None:
     start, _, rest = text.partition("~")
     series, _, program = rest.partition("~")
     try:
-        return program, int(series) % LONGEST_SERIES, read_time(start)
+        return program, int(series), read_time(start)
     except (ValueError, OverflowError) as error:
         raise Problem(400, "cursor: is not one that was given by this API") from error

@@ -70,10 +70,3 @@ def units(document: Document) -> Mapping[str, tuple[str | None, str | None]]:
         for payload in interval.get("payloads") or []:
             found.setdefault(payload["type"], (None, None))
     return found
-
-
-def open_ended(document: Document) -> bool:
-    """Whether an event has an interval without an end."""
-    periods = [document.get("intervalPeriod") or {}]
-    periods += [i.get("intervalPeriod") or {} for i in document.get("intervals") or []]
-    return any(period.get("duration") == FOREVER for period in periods)

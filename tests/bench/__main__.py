@@ -26,6 +26,7 @@ from bridge.store.files import prepare
 from bridge.wire.openadr2 import read_listing
 from bridge.wire.openleadr import read_message
 from tests.peers import distribute, event, eventually, signal
+from tests.test_app import CONFIG
 
 SOURCE = SimpleNamespace(
     name="s", opt_policy=OptPolicy(), max_open_ended=timedelta(hours=24), program_names={}
@@ -207,25 +208,6 @@ def _has_dbstat(db):
     return True
 
 
-CONFIG = """
-[store]
-path = "bridge.db"
-[vtn]
-listen = "127.0.0.1:0"
-[admin]
-listen = "127.0.0.1:0"
-[[sources]]
-kind = "openadr2"
-name = "s"
-ven_name = "v"
-vtn_url = "http://127.0.0.1:9/x"
-[[devices]]
-kind = "webhook"
-name = "d"
-url = "http://127.0.0.1:9/d"
-"""
-
-
 def fill(path, megabytes):
     prepare(path)
     with closing(sqlite3.connect(path)) as db:
@@ -242,7 +224,8 @@ def fill(path, megabytes):
 def start_and_memory(megabytes):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        (path / "bridge.toml").write_text(CONFIG)
+        nowhere = "http://127.0.0.1:9/x"
+        (path / "bridge.toml").write_text(CONFIG.format(vtn=nowhere, device=nowhere))
         if megabytes:
             fill(path / "bridge.db", megabytes)
         for _ in range(2):  # the first run compiles and caches

@@ -375,7 +375,7 @@ async def test_a_vtn_that_is_down_at_the_start_is_found_later(settings, bridge, 
         async with bridge(made, clock) as running:
             job = running.health.job("source:utility")
             await eventually(lambda: job.problem)
-            assert job.problem.startswith("localhost:")
+            assert job.problem.startswith("127.0.0.1:")
             assert "cannot be reached: " in job.problem
             assert "0x" not in job.problem
             vtn.list(event("E", NOON + HOUR, levels([1])))

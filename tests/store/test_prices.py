@@ -207,3 +207,19 @@ async def test_any_issues_in_any_order_say_what_the_newest_says(store, seed):
         )
         found = [str(r.value) for r in rows if r.start <= at < r.end]
         assert found == ([holds] if holds else []), at
+
+
+async def test_a_cancellation_that_is_said_again_brings_nothing_back(store):
+    await say(store, day("A", ["1", "2", "3"]))
+    for n, hours in ((1, 0.5), (2, 2.5)):
+        gone = day("A", ["1", "2", "3"], modification=n, status="cancelled")
+        await say(store, gone, at=NOON + HOUR * hours)
+    assert await shown(store) == [(0, 0.5, "1")]
+
+
+async def test_an_event_that_moves_to_another_program_leaves_the_first(store):
+    await say(store, day("A", ["1", "2"]))
+    await say(store, day("A", ["1", "2"], modification=1, context="http://utility.example/TOU"))
+    assert await shown(store) == []
+    rows = await store.prices.prices("TOU", NOON, None, "PRICE", None, 10)
+    assert [str(r.value) for r in rows] == ["1", "2"]
