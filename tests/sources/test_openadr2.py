@@ -131,7 +131,7 @@ async def test_an_identical_repeat_reaches_nobody_but_is_answered_again(scene):
     await scene.poll()
     assert scene.device.types("state.changed").count("event.received") == 1
     assert "event.updated" not in scene.device.types()
-    assert scene.vtn.opts == [("E", 0, "optIn")] * 2
+    await eventually(lambda: scene.vtn.opts == [("E", 0, "optIn")] * 2)
 
 
 async def test_modification_and_cancellation_reach_a_device_once_each(scene):
