@@ -13,7 +13,6 @@ from typing import NamedTuple
 from bridge.model import (
     PRICE,
     SIMPLE,
-    ZERO,
     Document,
     Event,
     Firing,
@@ -23,6 +22,7 @@ from bridge.model import (
     Track,
     Value,
 )
+from bridge.notation import ZERO
 
 LOWEST_PRIORITY = 2**63  # an absent priority comes after every stated one
 

@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bridge import __version__
 from bridge.errors import SettingsError, StoreError
-from bridge.model import Document, to_json
+from bridge.model import Document
+from bridge.notation import to_json
 
 log = structlog.get_logger()
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from bridge.model import from_json, millis
+from bridge.notation import from_json, millis
 
 LONG = os.environ.get("BRIDGE_LONG") == "1"
 SHARED = Path(__file__).parent.parent.parent / "shared"

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from bridge.clock import Clock
 from bridge.interfaces import Overview
-from bridge.model import Document, from_json, from_millis
+from bridge.model import Document
+from bridge.notation import from_json, from_millis
 from bridge.supervise import Health
 from bridge.web import Problem, Query, Route, describe, read_query, reply_json, reply_list
 

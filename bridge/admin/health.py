@@ -11,7 +11,8 @@ from bridge.certificates import read_certificate
 from bridge.clock import Clock
 from bridge.errors import SettingsError
 from bridge.interfaces import Overview
-from bridge.model import Audience, Document, from_json, from_millis
+from bridge.model import Audience, Document
+from bridge.notation import from_json, from_millis
 from bridge.supervise import Health, Job
 from bridge.web import Route, reply_json
 

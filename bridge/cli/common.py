@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from bridge.errors import BridgeError, SettingsError
-from bridge.model import Document, to_json
+from bridge.model import Document
+from bridge.notation import to_json
 
 DEFAULT = Path("bridge.toml")
 BAD_SETTINGS, FAILED = 2, 1  # exit statuses

@@ -8,7 +8,8 @@ import click
 from bridge.cli.common import command, say, table
 from bridge.config import read_settings
 from bridge.errors import BridgeError
-from bridge.model import Document, from_millis, write_time
+from bridge.model import Document
+from bridge.notation import from_millis, write_time
 from bridge.store import access, devices, event_rows
 from bridge.store.files import beside
 from bridge.store.sqlite import rows

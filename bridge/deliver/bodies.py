@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from bridge.model import Document, Event, Receiver, from_json, to_json, write_time
+from bridge.model import Document, Event, Receiver
+from bridge.notation import from_json, to_json, write_time
 
 STATE = "state.changed"
 TYPES = {

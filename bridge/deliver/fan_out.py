@@ -16,17 +16,8 @@ from bridge import timeline
 from bridge.clock import Clock
 from bridge.deliver.bodies import STATE, TYPES, body, expiry, state_key
 from bridge.interfaces import Outbox
-from bridge.model import (
-    ZERO,
-    Audience,
-    Change,
-    Delivery,
-    Document,
-    Event,
-    Receiver,
-    from_millis,
-    to_json,
-)
+from bridge.model import Audience, Change, Delivery, Document, Event, Receiver
+from bridge.notation import ZERO, from_millis, to_json
 from bridge.supervise import Job
 from bridge.timeline import Silence
 

@@ -6,7 +6,8 @@ from datetime import datetime, tzinfo
 
 from aiohttp import web
 
-from bridge.model import Document, from_json, read_time
+from bridge.model import Document
+from bridge.notation import from_json, read_time
 
 Print = Callable[[str], None]
 

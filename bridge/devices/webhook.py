@@ -14,7 +14,8 @@ from pydantic import Field, HttpUrl, ValidationInfo, field_validator
 
 from bridge.errors import DeviceError, Gone, Refused, SettingsError
 from bridge.interfaces import LONGEST_RETRY_AFTER, DeviceSurroundings, Send
-from bridge.model import Audience, Delivery, Duration, Frozen, Receiver
+from bridge.model import Audience, Delivery, Frozen, Receiver
+from bridge.notation import Duration
 from bridge.wire import webhook
 
 # What a device will not take now, it will not take later either.

@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlite_utils import Database
 
 from bridge.errors import StoreError
-from bridge.model import Document, millis
+from bridge.model import Document
+from bridge.notation import millis
 from bridge.store.sqlite import Sqlite, one, rows
 
 PREFIX = "oadrb_"  # lets a secret scanner recognise one

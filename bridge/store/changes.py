@@ -4,7 +4,8 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from bridge.model import Change, Document, from_json, from_millis, millis, to_json
+from bridge.model import Change, Document
+from bridge.notation import from_json, from_millis, millis, to_json
 
 
 def append(

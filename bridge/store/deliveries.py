@@ -7,15 +7,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from bridge.model import (
-    Change,
-    Delivery,
-    Document,
-    Ended,
-    Event,
-    from_millis,
-    millis,
-)
+from bridge.model import Change, Delivery, Document, Ended, Event
+from bridge.notation import from_millis, millis
 from bridge.store import changes, event_rows, sources
 from bridge.store.changes import to_change
 from bridge.store.sqlite import Sqlite, one, rows, write_many

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from sqlite_utils import Database
 
-from bridge.model import Document, millis
+from bridge.model import Document
+from bridge.notation import millis
 from bridge.store import changes
 from bridge.store.sqlite import Sqlite, one, rows
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from bridge.model import Document, Event, OptType, from_json, from_millis, millis
+from bridge.model import Document, Event, OptType
+from bridge.notation import from_json, from_millis, millis
 from bridge.store import changes
 from bridge.store.sqlite import one, rows
 from bridge.wire import openadr3

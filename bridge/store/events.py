@@ -13,16 +13,8 @@ import structlog
 from sqlite_utils import Database
 
 from bridge.interfaces import Batch, Source
-from bridge.model import (
-    Dispatch,
-    Document,
-    Event,
-    OptPolicy,
-    OptType,
-    is_price,
-    millis,
-    to_json,
-)
+from bridge.model import Dispatch, Document, Event, OptPolicy, OptType, is_price
+from bridge.notation import millis, to_json
 from bridge.store import changes, event_rows, prices
 from bridge.store.sqlite import Sqlite, one, rows
 

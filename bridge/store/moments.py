@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from bridge.model import Firing, Moment, OptType, Track, from_millis, millis
+from bridge.model import Firing, Moment, OptType, Track
+from bridge.notation import from_millis, millis
 from bridge.store import changes, event_rows
 from bridge.store.sqlite import Sqlite, one, rows
 

@@ -13,14 +13,8 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
-from bridge.model import (
-    Document,
-    PriceRow,
-    from_json,
-    from_millis,
-    is_price,
-    millis,
-)
+from bridge.model import Document, PriceRow, is_price
+from bridge.notation import from_json, from_millis, millis
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 from bridge.wire import openadr3
 

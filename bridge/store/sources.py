@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
-from bridge.model import Answer, Document, Registration, from_millis, millis
+from bridge.model import Answer, Document, Registration
+from bridge.notation import from_millis, millis
 from bridge.store import changes, event_rows
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 

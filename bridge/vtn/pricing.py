@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field
 
 from bridge.clock import Clock
 from bridge.interfaces import PriceHistory
-from bridge.model import PRICE, Document, PriceRow, read_time, to_json, write_time
+from bridge.model import PRICE, Document, PriceRow
+from bridge.notation import read_time, to_json, write_time
 from bridge.web import Problem, Query, Route, read_query, reply_list, reply_tagged
 
 LONGEST_PAGE = 10_000

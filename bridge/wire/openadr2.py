@@ -17,18 +17,14 @@ from bridge.model import (
     FOREVER,
     PRICE,
     SIMPLE,
-    ZERO,
     Dispatch,
     Document,
     Origin,
     SignalOrigin,
     Target,
     Value,
-    read_duration,
-    read_time,
-    write_duration,
-    write_time,
 )
+from bridge.notation import ZERO, read_duration, read_time, write_duration, write_time
 
 NS = {
     "oadr": "http://openadr.org/oadr-2.0b/2012/07",

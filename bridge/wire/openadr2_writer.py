@@ -6,18 +6,8 @@ from decimal import Decimal
 from lxml import etree
 from lxml.builder import ElementMaker
 
-from bridge.model import (
-    FOREVER,
-    ZERO,
-    Dispatch,
-    Document,
-    Origin,
-    SignalOrigin,
-    read_duration,
-    read_time,
-    write_duration,
-    write_time,
-)
+from bridge.model import FOREVER, Dispatch, Document, Origin, SignalOrigin
+from bridge.notation import ZERO, read_duration, read_time, write_duration, write_time
 from bridge.wire.openadr2 import NS, read_item
 
 _OADR, _EI, _EMIX, _XCAL, _STRM = (

@@ -3,16 +3,8 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from bridge.model import (
-    FOREVER,
-    Document,
-    Interval,
-    Value,
-    from_millis,
-    millis,
-    read_duration,
-    read_time,
-)
+from bridge.model import FOREVER, Document, Interval, Value
+from bridge.notation import from_millis, millis, read_duration, read_time
 
 
 def intervals(document: Document, longest: timedelta) -> tuple[Interval, ...]:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.interfaces import Batch
-from bridge.model import OptPolicy, millis
+from bridge.model import OptPolicy
+from bridge.notation import millis
 from bridge.store import open_store
 from bridge.store.prices import from_columns, to_columns
 from bridge.wire.openadr2 import read_listing

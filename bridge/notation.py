@@ -1,0 +1,104 @@
+"""How durations, times and JSON are written, and how they are read exactly."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import simplejson
+from pydantic import BeforeValidator
+
+ZERO = timedelta(0)
+LONGEST_SETTING = 100 * 365 * 86400  # seconds that a setting may say
+
+_DURATION = re.compile(
+    r"(?P<sign>[+-])?P(?!$)(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?"
+    r"(?:(?P<days>\d+)D)?(?:T?(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?"
+    r"(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
+)
+_SHORT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def read_duration(text: str) -> timedelta:
+    """Read an RFC 5545 / ISO 8601 duration; a month is 30 days, a year 365.
+
+    A bare "P", which openleadr writes for none at all, is zero.
+    """
+    if text.strip() == "P":
+        return ZERO
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is not a duration such as PT1H")
+    part = {k: float(v or 0) for k, v in found.groupdict().items() if k != "sign"}
+    days = part["years"] * 365 + part["months"] * 30 + part["weeks"] * 7 + part["days"]
+    length = timedelta(
+        days=days, hours=part["hours"], minutes=part["minutes"], seconds=part["seconds"]
+    )
+    return -length if found["sign"] == "-" else length
+
+
+def write_duration(length: timedelta) -> str:
+    """Write an ISO 8601 duration: days, hours, minutes, seconds."""
+    if length < ZERO:
+        return "-" + write_duration(-length)
+    hours, rest = divmod(length.seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    exact = f"{seconds}.{length.microseconds:06d}".rstrip("0").rstrip(".")
+    date = f"{length.days}D" if length.days else ""
+    time = "".join(f"{n}{u}" for n, u in ((hours, "H"), (minutes, "M")) if n)
+    time += f"{exact}S" if exact != "0" else ""
+    return f"P{date}T{time}" if time else f"P{date}" if date else "PT0S"
+
+
+def _short_duration(value: object) -> object:
+    found = _SHORT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found and float(found[1]) * _UNIT[found[2]] < LONGEST_SETTING:
+        return timedelta(seconds=float(found[1]) * _UNIT[found[2]])
+    if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith("P")):
+        return value
+    raise ValueError('write it as a number with a unit, such as "30s", "5m", "2h" or "1d"')
+
+
+Duration = Annotated[timedelta, BeforeValidator(_short_duration)]
+
+
+def read_time(text: str) -> datetime:
+    """Read an RFC 3339 time; one without an offset is UTC."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def write_time(moment: datetime) -> str:
+    """Write a time as RFC 3339 in UTC, with fractions only where there are some."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def millis(moment: datetime) -> int:
+    """Return a time as whole milliseconds since 1970, as the store keeps it."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_millis(count: int) -> datetime:
+    """Return the time that `millis` made a number of."""
+    return _EPOCH + timedelta(milliseconds=count)
+
+
+_EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+
+
+def to_json(value: object) -> str:
+    """Write JSON: decimals exactly, times as RFC 3339, no spaces."""
+    return simplejson.dumps(
+        value, use_decimal=True, default=_plain, separators=(",", ":"), allow_nan=False
+    )
+
+
+def from_json(text: str | bytes) -> Any:
+    """Read JSON with decimals kept exact."""
+    return simplejson.loads(text, use_decimal=True)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return write_time(value)
+    raise TypeError(f"{type(value).__name__} does not go into JSON")
