@@ -18,6 +18,7 @@ from bridge.interfaces import DeviceSurroundings
 from bridge.scheduler import Scheduler
 from bridge.store import Store, open_store
 from bridge.supervise import Health, keep_running, stop
+from bridge.vtn.gridx import GetPricing
 from bridge.vtn.pricing import Pricing
 from bridge.web import Route, make_site, serving
 
@@ -92,7 +93,14 @@ async def _serve(
     """Open the listeners; return their base addresses."""
     pricing = Pricing(store.prices, settings.site.zone, clock)
     listeners: list[tuple[str, Listener, list[Route]]] = [
-        ("vtn", settings.vtn, pricing.routes(public=settings.vtn.open_prices))
+        (
+            "vtn",
+            settings.vtn,
+            [
+                *pricing.routes(public=settings.vtn.open_prices),
+                *GetPricing(store.prices).routes(public=settings.vtn.open_prices),
+            ],
+        )
     ]
     if settings.admin:
         pages = HealthPages(vitals, store.overview, clock)

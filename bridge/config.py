@@ -5,8 +5,8 @@ import ssl
 import tomllib
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, TypeVar, get_args
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -23,6 +23,7 @@ from bridge import certificates
 from bridge.devices import AnyDevice
 from bridge.errors import SettingsError
 from bridge.model import Frozen
+from bridge.notation import Zone
 from bridge.sources import AnySource
 
 ENV_PREFIX = "OPENADR_BRIDGE_"
@@ -33,18 +34,7 @@ M = TypeVar("M", bound=BaseModel)
 class Site(Frozen):
     """The place."""
 
-    timezone: str = "UTC"
-
-    @field_validator("timezone")
-    @classmethod
-    def _a_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(
-                f'{value!r} is no time zone; write one such as "America/Los_Angeles"'
-            ) from error
-        return value
+    timezone: Zone = "UTC"
 
     @property
     def zone(self) -> tzinfo:
@@ -237,12 +227,17 @@ def _first_mistake(error: ValidationError) -> str:
     # A key that is not known explains most others that are missing.
     mistakes = sorted(error.errors(), key=lambda m: m["type"] != "extra_forbidden")
     first = mistakes[0]
-    where = ".".join(str(step) for step in first["loc"])
+    where = ".".join(str(step) for step in _untagged(first["loc"]))
     said = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         said = "is not a setting" + _did_you_mean(first["loc"])
     elif first["type"] == "missing":
         said = "is missing"
+    elif first["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        given = first.get("ctx", {}).get("tag")
+        where += ".kind"
+        said = f"is {given!r}" if given else "is missing"
+        said += f"; write one of {', '.join(sorted(_tagged(Settings, first['loc'])))}"
     elif "ctx" in first and "expected" in first["ctx"]:
         said = f"is {first['input']!r}; write {first['ctx']['expected']}"
     elif not first["type"].startswith("value_error"):
@@ -251,20 +246,40 @@ def _first_mistake(error: ValidationError) -> str:
     return f"{where}: {said}{more}" if where else f"{said}{more}"
 
 
+def _untagged(loc: tuple[int | str, ...]) -> list[int | str]:
+    """Return where a mistake is, without the kinds that pydantic puts after a list's index."""
+    return [step for n, step in enumerate(loc) if not (n and step in _tagged(Settings, loc[:n]))]
+
+
 def _did_you_mean(loc: tuple[int | str, ...]) -> str:
-    model: Any = Settings
-    for step in loc[:-1]:
-        if isinstance(step, str) and hasattr(model, "model_fields"):
-            field = model.model_fields.get(step)
-            model = _model_of(field.annotation) if field else model
-    names = list(getattr(model, "model_fields", {}))
+    found = _model_at(Settings, loc[:-1])
+    names = list(getattr(found, "model_fields", {}))
     close = difflib.get_close_matches(str(loc[-1]), names, 1)
     return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names)}"
 
 
-def _model_of(annotation: Any) -> Any:
-    """Return the model inside an annotation such as `tuple[OpenADR2, ...]` or `Admin | None`."""
+def _model_at(model: Any, loc: tuple[int | str, ...]) -> Any:
+    """Return the model that settings at `loc` are read as."""
+    for n, step in enumerate(loc):
+        kinds = _tagged(Settings, loc[:n])
+        if step in kinds:
+            model = kinds[str(step)]
+        elif isinstance(step, str) and hasattr(model, "model_fields"):
+            field = model.model_fields.get(step)
+            model = next(iter(_models_in(field.annotation)), model) if field else model
+    return model
+
+
+def _tagged(model: Any, loc: tuple[int | str, ...]) -> dict[str, Any]:
+    """Return the models, by their `kind`, among which an item of a list is read as one."""
+    if len(loc) != 2 or loc[0] not in model.model_fields or not isinstance(loc[1], int):
+        return {}
+    found = _models_in(model.model_fields[loc[0]].annotation)
+    return {get_args(m.model_fields["kind"].annotation)[0]: m for m in found}
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    """Return the models inside an annotation such as `tuple[OpenADR2, ...]` or `Admin | None`."""
     if hasattr(annotation, "model_fields"):
-        return annotation
-    inner = [_model_of(a) for a in getattr(annotation, "__args__", ())]
-    return next((m for m in inner if hasattr(m, "model_fields")), annotation)
+        return [annotation]
+    return [m for inner in get_args(annotation) for m in _models_in(inner)]

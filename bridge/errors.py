@@ -29,7 +29,14 @@ class WireError(BridgeError):
 
 
 class SourceError(BridgeError):
-    """An upstream failed; asking again later may help."""
+    """An upstream failed; asking again later may help.
+
+    `retry_after` is the wait in seconds that the upstream itself asked for.
+    """
+
+    def __init__(self, problem: str, retry_after: float = 0) -> None:
+        super().__init__(problem)
+        self.retry_after = retry_after
 
 
 class Unregistered(SourceError):  # noqa: N818 -- reads as a fact at the raise

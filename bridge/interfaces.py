@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from aiohttp import ClientSession
@@ -24,28 +24,36 @@ from bridge.model import (
     Firing,
     OptPolicy,
     OptType,
+    PriceDay,
+    PriceQuestion,
     PriceRow,
+    Publication,
     Receiver,
     Registration,
     Track,
 )
 
 Send = Callable[[Delivery], Awaitable[None]]
-LONGEST_RETRY_AFTER = 3600.0  # seconds that a device may ask to be left alone
+
+
+async def _nothing() -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events as an upstream said them, and how to tell it that they are kept.
+    """Events and prices as an upstream said them, and how to tell it that they are kept.
 
-    `complete` says that these are all there are: what is kept, not over and not listed
-    has been cancelled.
+    `complete` says that these events are all there are: what is kept, not over and not listed
+    has been cancelled. `history` is what can be asked for again if the power fails.
     """
 
-    dispatches: Sequence[Dispatch]
-    request_id: str
-    complete: bool
-    accepted: Callable[[], Awaitable[None]]
+    dispatches: Sequence[Dispatch] = ()
+    request_id: str = ""
+    complete: bool = False
+    accepted: Callable[[], Awaitable[None]] = _nothing
+    publications: Sequence[Publication] = ()
+    history: bool = False
 
 
 class SourceMemory(Protocol):
@@ -70,6 +78,12 @@ class SourceMemory(Protocol):
 
     async def heard_from(self, source: str, at: datetime) -> None:
         """Note that the upstream is there."""
+
+    async def asked(self, source: str) -> Mapping[str, tuple[date, date]]:
+        """Return, for each context, the local days whose prices were asked for."""
+
+    async def contexts(self, source: str) -> Collection[str]:
+        """Return the contexts of the source's programs: those it ever said something of."""
 
     def bell(self, name: str) -> asyncio.Event:
         """Return an event of one's own that is set after each change."""
@@ -144,6 +158,9 @@ class Timetable(Protocol):
     async def newest(self) -> datetime | None:
         """Return the time of the newest change."""
 
+    async def bring_nearer(self, now: datetime) -> None:
+        """Let the moments of price days fire that have come near."""
+
     async def recheck(self, now: datetime) -> None:
         """Look at every track once more."""
 
@@ -180,10 +197,13 @@ class Outbox(Protocol):
         """Return how far a follower of the change log has got."""
 
     async def changes(self, after: int, limit: int) -> tuple[list[Change], list[Event]]:
-        """Return changes after a sequence number, oldest first, and the events they are about."""
+        """Return changes after a sequence number, oldest first, and the events they are about.
+
+        For a change of a program's prices these are all its price days that are near.
+        """
 
     async def live_events(self, at: datetime) -> list[Event]:
-        """Return events that are not over."""
+        """Return events that are not over, price days that are near among them."""
 
     async def programs(self) -> Mapping[str, Sequence[str]]:
         """Return the names of programs by source."""
@@ -228,19 +248,16 @@ class Outbox(Protocol):
 class PriceHistory(Protocol):
     """Answers what prices were, are and will be."""
 
-    async def programs(self) -> list[Document]:
-        """Return all programs, by name."""
+    async def programs(self, at: datetime, name: str | None = None) -> list[Document]:
+        """Return all programs, or one, by name: how far prices reach, and when last asked for."""
 
-    async def prices(
-        self,
-        program: str | None,
-        start: datetime,
-        end: datetime | None,
-        payload_type: str,
-        after: tuple[str, int, datetime] | None,
-        limit: int,
-    ) -> list[PriceRow]:
-        """Return prices that hold in [start, end), by program, series and time."""
+    async def prices(self, question: PriceQuestion) -> list[PriceRow]:
+        """Return the prices that are asked for, by program, series, start and since."""
+
+    async def days(
+        self, utility: str, rate: str, circuit: str, cca: str | None, first: date, last: date
+    ) -> list[PriceDay]:
+        """Return local days of a utility's series, the last included."""
 
 
 class Overview(Protocol):

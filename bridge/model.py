@@ -6,10 +6,10 @@ OpenADR 3.1.0 objects as plain dictionaries; the classes here hold what is deriv
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -124,6 +124,7 @@ class Event:
     intervals: tuple[Interval, ...]
     units: Mapping[str, tuple[str | None, str | None]]  # payload type → unit, currency
     document: str
+    price_day: bool = False  # rendered from a price series, not sent by anyone
 
     @property
     def priced(self) -> bool:
@@ -218,7 +219,7 @@ class Change:
     seq: int
     at: datetime
     operation: str  # CREATE, UPDATE, DELETE, MOMENT
-    object_type: str  # EVENT, PROGRAM, DEVICE, SOURCE, OPT
+    object_type: str  # EVENT, PRICES, PROGRAM, DEVICE, SOURCE
     object_id: str
     before: Document | None
     after: Document | None
@@ -254,6 +255,60 @@ class Ended:
     problem: str | None = None
 
 
+class Component(NamedTuple):
+    """A part of a price, such as GridX's `mec`, and its type, such as `generation`."""
+
+    name: str
+    type: str
+    price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What an upstream says holds from `start` until `end`."""
+
+    start: datetime
+    end: datetime
+    value: Decimal
+    status: str | None = None  # Final, Preliminary
+    components: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What a pricing source's series is the price of: it becomes a program."""
+
+    program: str  # the name it should have
+    context: str  # its identity within the source
+    payload_type: str = PRICE
+    unit: str | None = "KWH"
+    currency: str | None = None
+    zone: str = "UTC"  # whose days its price days are
+    basis: str | None = None  # marginal, retail
+    utility: str | None = None
+    rate: str | None = None
+    circuit: str | None = None
+    cca: str | None = None
+    curve: str | None = None  # GridX's priceCurveName, marketName, settlementUnit
+    market: str | None = None
+    settlement_unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a pricing source said of one tariff.
+
+    A price replaces what it overlaps. Within the `whole` spans there are no other prices:
+    what was known there and is not said any more was withdrawn. `asked` are the local days
+    that were asked for and answered, with prices or without.
+    """
+
+    tariff: Tariff
+    prices: Sequence[Price]
+    whole: Sequence[tuple[datetime, datetime]] = ()
+    asked: tuple[date, date] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class PriceRow:
     """A price that holds from `start` until `end`, as it is kept."""
@@ -265,8 +320,39 @@ class PriceRow:
     payload_type: str
     unit: str | None
     currency: str | None
-    since: datetime | None = None  # when the bridge learnt it
+    since: datetime  # when the bridge learnt it
+    replaced: datetime | None = None  # when something else took its place
+    status: str | None = None
+    components: tuple[Component, ...] = ()
     series: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PriceQuestion:
+    """Which prices are asked for: those that hold in [start, end), by program and time.
+
+    `as_of` asks what was known at an instant, `revisions` for all that ever was. `after` is
+    program, series, start and since of the last row of the page before.
+    """
+
+    program: str | None
+    start: datetime
+    end: datetime | None = None
+    payload_type: str = PRICE
+    as_of: datetime | None = None
+    revisions: bool = False
+    after: tuple[str, int, datetime, datetime] | None = None
+    limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PriceDay:
+    """One local day of a tariff, as its utility shows it."""
+
+    tariff: Tariff
+    start: datetime
+    end: datetime
+    prices: tuple[PriceRow, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
-"""How durations, times and JSON are written, and how they are read exactly."""
+"""How durations, times, zones and JSON are written, and how they are read exactly."""
 
+import email.utils
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import simplejson
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 ZERO = timedelta(0)
+LONGEST_RETRY_AFTER = 3600.0  # seconds that a peer may ask to be left alone
 LONGEST_SETTING = 100 * 365 * 86400  # seconds that a setting may say
 
 _DURATION = re.compile(
@@ -62,6 +65,19 @@ def _short_duration(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_short_duration)]
 
 
+def _a_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f'{value!r} is no time zone; write one such as "America/Los_Angeles"'
+        ) from error
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_a_zone)]
+
+
 def read_time(text: str) -> datetime:
     """Read an RFC 3339 time; one without an offset is UTC."""
     moment = datetime.fromisoformat(text)
@@ -81,6 +97,31 @@ def millis(moment: datetime) -> int:
 def from_millis(count: int) -> datetime:
     """Return the time that `millis` made a number of."""
     return _EPOCH + timedelta(milliseconds=count)
+
+
+def day_span(day: date, zone: str) -> tuple[datetime, datetime]:
+    """Return when a local day begins and when the next one does: 23, 24 or 25 hours later."""
+    place = ZoneInfo(zone)
+    begin, end = (
+        datetime.combine(day + timedelta(days=n), time(), place).astimezone(UTC) for n in (0, 1)
+    )
+    return begin, end
+
+
+def read_retry_after(text: str | None, now: datetime) -> float:
+    """Return the wait in seconds that a Retry-After asks for (RFC 9110, section 10.2.3)."""
+    if not text:
+        return 0.0
+    try:
+        wait = float(text) if text.strip().isdigit() else _until(text, now)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return min(max(wait, 0.0), LONGEST_RETRY_AFTER)
+
+
+def _until(text: str, now: datetime) -> float:
+    moment = email.utils.parsedate_to_datetime(text)
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
 
 
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)

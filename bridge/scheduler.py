@@ -64,6 +64,7 @@ class Scheduler:
             firings = [(track, timeline.fire(track, now, self._leads)) for track in tracks]
             if not await self._timetable.fired(firings, now):
                 break  # all were changed meanwhile: they come again in the next pass
+        await self._timetable.bring_nearer(now)
         await self._timetable.expire_opts(now, self._opt_defaults)
         await self._silences.note_silences(now, self._limits)
         if self._pruned is None or now - self._pruned > PRUNE_EVERY:

@@ -78,6 +78,7 @@ async def keep_running(
     """
     job = health.job(name)
     while True:
+        asked = 0.0  # seconds to be left alone
         job.running = True
         try:
             await work()
@@ -88,14 +89,14 @@ async def keep_running(
             health.broken.set()
             return
         except SourceError as error:
-            problem = str(error)
+            problem, asked = str(error), error.retry_after
         except Exception as error:  # one bad job must not stop the rest
             problem = f"{type(error).__name__}: {error}"
             log.exception("job failed", job=name)
         finally:
             job.running = False
         job.failures += 1
-        now, wait = clock.now(), back_off(job.failures)
+        now, wait = clock.now(), max(back_off(job.failures), asked)
         job.failing_since = job.failing_since or now
         job.next_attempt = now + timedelta(seconds=wait)
         if job.problem != problem:  # one warning and not a thousand

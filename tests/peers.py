@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bridge.model import PriceQuestion
 from bridge.notation import from_json, millis
 
 LONG = os.environ.get("BRIDGE_LONG") == "1"
@@ -92,6 +93,19 @@ async def quiet(path: Path, clock: SimClock, within: float = 20.0) -> None:
         return (row or (0,))[0] == seq and not due and not owed
 
     await eventually(idle, within)
+
+
+async def kept_prices(store, program, start, **about):
+    """Return a program's prices from `start` on, as they are kept."""
+    return await store.prices.prices(PriceQuestion(program, start, **about))
+
+
+async def replaced_prices(store, program):
+    """Return what a program's prices were once and are no more, in the order of their end."""
+    found = await store.prices.prices(
+        PriceQuestion(program, datetime(1980, 1, 1, tzinfo=UTC), revisions=True, payload_type="")
+    )
+    return sorted((r for r in found if r.replaced), key=lambda r: (r.replaced, r.start))
 
 
 class Served:

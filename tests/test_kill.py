@@ -17,6 +17,7 @@ from decimal import Decimal
 
 import pytest
 
+from bridge.store.packing import from_columns, unpack
 from tests.peers import LONG, Device, StockUtility, eventually, started
 
 KILLS = 100 if LONG else 8
@@ -169,7 +170,8 @@ def check_prices(folder, events):
                 at = start + timedelta(seconds=n * LENGTH)
                 wanted[int(at.timestamp() * 1000)] = Decimal(str(value))
     found = {
-        r["start"]: Decimal(r["value"]).scaleb(r["exponent"])
-        for r in query(folder, "SELECT * FROM prices")
+        kept.price.start: from_columns(kept.price.value, kept.price.exponent)
+        for row in query(folder, "SELECT * FROM prices")
+        for kept in unpack(row["data"], row["day"], {0: ()})
     }
     assert found == wanted

@@ -237,3 +237,13 @@ def test_the_state_is_right_at_every_instant(plans):
             if until:
                 then = (oracle(events, PRICE, until), oracle(events, SIMPLE, until))
                 assert (state["next"]["price"], state["next"]["level"]) == then
+
+
+def test_a_device_in_a_group_and_one_outside():
+    inside = Audience(("EV*",), frozenset({"g1"}), test_events=False)
+    assert inside.includes("EV2A", (), test=False)
+    assert inside.includes("EV2A", (frozenset({"g1", "g2"}),), test=False)
+    assert not inside.includes("EV2A", (frozenset({"g2"}),), test=False)
+    assert not inside.includes("EV2A", (frozenset({"g1"}), frozenset({"thermostat"})), test=False)
+    assert not inside.includes("TOU", (), test=False)
+    assert not inside.includes("EV2A", (), test=True)

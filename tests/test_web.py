@@ -76,6 +76,8 @@ async def test_prices_in_every_form(served):
             "unit",
             "currency",
             "type",
+            "status",
+            "since",
         }
         rows = list(
             csv.DictReader(io.StringIO((await get("/api/v1/prices?program=EV2A&format=csv"))[2]))

@@ -5,13 +5,14 @@ clocks change stay what they were. Signed, it is two months unless BRIDGE_LONG=1
 """
 
 import csv
+import asyncio
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from tests.peers import LONG, SHARED, Device, StockUtility, eventually, started
+from tests.peers import LONG, SHARED, Device, StockUtility, eventually, kept_prices, started
 
 RECORDED = SHARED / "data" / "pge_ev2a_162611704_2025_real_gridx.csv"
 MOVED = timedelta(days=735)
@@ -74,19 +75,26 @@ async def test_every_hour_of_a_recorded_year(settings, bridge, certs, tls, sign)
                     lambda d=device: len(d.events("event.received")) == total, 600 if LONG else 90
                 )
             kept = {
-                month: await running.store.prices.prices(
-                    f"EV2A-{month}", datetime(2026, 1, 1, tzinfo=UTC), None, "PRICE", None, 10_000
+                month: await kept_prices(
+                    running.store,
+                    f"EV2A-{month}",
+                    datetime(2026, 1, 1, tzinfo=UTC),
+                    limit=10_000,
                 )
                 for month in by_month
             }
-            told = {
-                m: [
-                    r["opt_told"]
-                    for r in await running.store.events.list(None, 9999)
-                    if r["source"] == m
-                ]
-                for m in by_month
-            }
+            for _ in range(600):  # the last opt is told after the last device was
+                told = {
+                    m: [
+                        r["opt_told"]
+                        for r in await running.store.events.list(None, 9999)
+                        if r["source"] == m
+                    ]
+                    for m in by_month
+                }
+                if all(None not in opts for opts in told.values()):
+                    break
+                await asyncio.sleep(0.1)
     wanted = {
         s: Decimal(p) for d, hours in days.items() if int(d[5:7]) in MONTHS[sign] for s, p in hours
     }

@@ -9,7 +9,7 @@ from bridge.certificates import check_validity, explain_handshake, fingerprint_m
 from bridge.config import Settings
 from bridge.errors import BridgeError
 from bridge.model import Document
-from bridge.sources import AnySource
+from bridge.sources import AnySource, OpenADR2
 from bridge.store import files
 
 TIMEOUT = 5.0  # seconds for each peer
@@ -26,7 +26,7 @@ async def _checks(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
     for source in settings.sources:
         if source.cert:
             yield _certificate(source)
-        yield await _reach_vtn(source)
+        yield await _reach(source)
     for device in settings.devices:
         host, port = device.url.host or "", device.url.port or 80
         says = await _connect(host, port, None)
@@ -64,7 +64,19 @@ def _certificate(source: AnySource) -> tuple[str, bool, str]:
     )
 
 
-async def _reach_vtn(source: AnySource) -> tuple[str, bool, str]:
+async def _reach(source: AnySource) -> tuple[str, bool, str]:
+    if isinstance(source, OpenADR2):
+        return await _reach_vtn(source)
+    address = source.address
+    if address is None:
+        return f"source {source.name}", True, "asks nobody"
+    tls = ssl.create_default_context() if address.scheme == "https" else None
+    host, port = address.host or "", address.port or 443
+    says = await _connect(host, port, tls)
+    return f"source {source.name}", not says, says or f"{host}:{port} answers"
+
+
+async def _reach_vtn(source: OpenADR2) -> tuple[str, bool, str]:
     host, port = source.vtn_url.host or "", source.vtn_url.port or 443
     if source.proxy:
         return (

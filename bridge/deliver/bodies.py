@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from bridge.model import Document, Event, Receiver
-from bridge.notation import from_json, to_json, write_time
+from bridge.model import Change, Document, Event, Receiver
+from bridge.notation import from_json, from_millis, to_json, write_time
 
-STATE = "state.changed"
+STATE, PRICES = "state.changed", "prices.available"
 TYPES = {
     "upcoming": "event.upcoming",
     "started": "event.started",
@@ -49,6 +49,21 @@ def body(
             f'"interval":{shown},"state":{state}}}'
         )
     return f'{{"type":"{kind}","timestamp":"{write_time(at)}","data":{data}}}'.encode()
+
+
+def prices_body(change: Change, receiver: Receiver, state: str) -> bytes:
+    """Write that a program's prices changed: between when, and how far they are known now."""
+    about = change.after or {}
+    told = {
+        "device": receiver.name,
+        "program": about["program"],
+        **{
+            name: from_millis(about[name]) if about[name] is not None else None
+            for name in ("start", "end", "covers_until")
+        },
+    }
+    data = f'{to_json(told)[:-1]},"event":null,"interval":null,"state":{state}}}'
+    return f'{{"type":"{PRICES}","timestamp":"{write_time(change.at)}","data":{data}}}'.encode()
 
 
 def expiry(kind: str, event: Event, at: datetime, interval: int | None = None) -> datetime:

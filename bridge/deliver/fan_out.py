@@ -6,20 +6,19 @@ saved and not told, and nothing is told twice.
 
 import asyncio
 import random
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from bridge import timeline
 from bridge.clock import Clock
-from bridge.deliver.bodies import STATE, TYPES, body, expiry, state_key
+from bridge.deliver.bodies import PRICES, STATE, TYPES, body, expiry, prices_body
+from bridge.deliver.states import States
 from bridge.interfaces import Outbox
 from bridge.model import Audience, Change, Delivery, Document, Event, Receiver
-from bridge.notation import ZERO, from_millis, to_json
+from bridge.notation import ZERO, from_millis
 from bridge.supervise import Job
-from bridge.timeline import Silence
 
 AT_ONCE = 500  # changes in one transaction
 WRONG_CLOCK = timedelta(seconds=10)  # how often it is looked at while it is wrong
@@ -75,7 +74,7 @@ class FanOut:
             changes, events = await self._outbox.changes(cursor, AT_ONCE)
             now = self._clock.now()
             if changes or self._is_due(now):
-                self._events |= {e.id: e for e in events}
+                self._learn(changes, events)
                 await self._refresh({c.object_type for c in changes})
                 plan = await self._planned(changes, now)
                 cursor = changes[-1].seq if changes else cursor
@@ -86,11 +85,24 @@ class FanOut:
 
     async def _load(self) -> int:
         await self._reload_devices()
-        self._events = {e.id: e for e in await self._outbox.live_events(self._clock.now())}
+        self._learn((), await self._outbox.live_events(self._clock.now()))
         self._offsets = dict(await self._outbox.offsets())
         self._programs = await self._outbox.programs()
         self._silences = await self._outbox.silences()
         return await self._outbox.cursor("deliver")
+
+    def _learn(self, changes: Sequence[Change], events: Sequence[Event]) -> None:
+        """Take in what changes are about; price days that nobody follows are left out."""
+        repriced = {(c.after or {})["program"] for c in changes if c.object_type == "PRICES"}
+        gone = [i for i, e in self._events.items() if e.price_day and e.program in repriced]
+        for event_id in gone:
+            del self._events[event_id]
+        followed = {e.program for e in events if e.price_day and self._is_followed(e.program)}
+        self._events |= {e.id: e for e in events if not e.price_day or e.program in followed}
+
+    def _is_followed(self, program: str) -> bool:
+        audiences = {r.audience for r in self._receivers.values()}
+        return any(a.includes(program, (), test=False) for a in audiences)
 
     async def _reload_devices(self) -> None:
         states = await self._outbox.device_states()
@@ -157,7 +169,13 @@ class FanOut:
             groups[receiver.audience].append(receiver)
         for change in changes:
             self._draw(plan, change, groups)
-        states = _States(self, plan, now)
+        states = States(
+            self._events.values(),
+            ChainMap(plan.draws, self._offsets),
+            self._programs,
+            self._silences,
+            now,
+        )
         for change in changes:
             plan.deliveries += self._moments(change, groups, states, now)
         for receiver in live:
@@ -184,9 +202,12 @@ class FanOut:
         self,
         change: Change,
         groups: Mapping[Audience, list[Receiver]],
-        states: "_States",
+        states: States,
         now: datetime,
     ) -> Iterator[Delivery]:
+        if change.object_type == "PRICES" and change.operation != "MOMENT":
+            yield from self._prices(change, groups, states, now)
+            return
         event = self._events.get(change.object_id) if change.object_type == "EVENT" else None
         if event is None:
             return
@@ -198,13 +219,41 @@ class FanOut:
                 if receiver.format != "state" and _concerns(change, receiver):
                     yield self._moment(kind, change, event, receiver, states, now)
 
+    def _prices(
+        self,
+        change: Change,
+        groups: Mapping[Audience, list[Receiver]],
+        states: States,
+        now: datetime,
+    ) -> Iterator[Delivery]:
+        """Tell who follows a program that its prices, now or later, are others than before."""
+        about = change.after or {}
+        end = from_millis(about["end"])
+        if end <= now:  # a device asks for history, it is not told of it
+            return
+        for audience, receivers in groups.items():
+            if not audience.includes(about["program"], (), test=False):
+                continue
+            for receiver in receivers:
+                if receiver.format != "state":
+                    yield Delivery(
+                        id=str(uuid4()),
+                        device=receiver.name,
+                        type=PRICES,
+                        body=prices_body(change, receiver, states.json(receiver)),
+                        due=now,
+                        expires=end,
+                        moment=PRICES,
+                        instant=change.at,
+                    )
+
     def _moment(
         self,
         kind: str,
         change: Change,
         event: Event,
         receiver: Receiver,
-        states: "_States",
+        states: States,
         now: datetime,
     ) -> Delivery:
         about = change.after or {}
@@ -244,7 +293,7 @@ class FanOut:
             problem=problem,
         )
 
-    def _state(self, plan: Plan, receiver: Receiver, states: "_States", now: datetime) -> None:
+    def _state(self, plan: Plan, receiver: Receiver, states: States, now: datetime) -> None:
         """Tell a device its state when it changed, or when it is time to say it again."""
         told, key = self._told[receiver.name], states.key(receiver)
         if key == told.key and self._reassert_at(receiver.name, told, now) > now:
@@ -264,65 +313,6 @@ class FanOut:
         )
 
 
-class _States:
-    """States at one instant, worked out once for all devices that are alike."""
-
-    def __init__(self, fan_out: FanOut, plan: Plan, now: datetime) -> None:
-        self._fan_out, self._plan, self._now = fan_out, plan, now
-        self._counted = [e for e in fan_out._events.values() if e.in_force]
-        self._random = [e for e in self._counted if e.randomize]
-        self._found: dict[object, tuple[str, str]] = {}  # as JSON, and its key
-        self._followed: dict[Audience, list[Event]] = {}
-
-    def json(self, receiver: Receiver) -> str:
-        """Return a device's state as JSON."""
-        return self._look_up(receiver)[0]
-
-    def key(self, receiver: Receiver) -> str:
-        """Return what tells whether a device's state changed."""
-        return self._look_up(receiver)[1]
-
-    def offset(self, event: Event, receiver: Receiver) -> timedelta:
-        """Return how much later an event starts at a device."""
-        if not event.randomize:
-            return ZERO
-        key = (event.id, receiver.name)
-        drawn = self._plan.draws.get(key)
-        return self._fan_out._offsets.get(key, ZERO) if drawn is None else drawn
-
-    def withheld(self, event: Event, receiver: Receiver) -> bool:
-        """Whether a dispatch does not begin at a device because its source is silent."""
-        return timeline.withheld(event, receiver, self._silent(receiver))
-
-    def _look_up(self, receiver: Receiver) -> tuple[str, str]:
-        alike: object = (
-            receiver.audience, receiver.refresh, receiver.stale_after, receiver.on_stale,
-            receiver.name if self._random else None,
-        )  # fmt: skip
-        if alike not in self._found:
-            events = [e.shifted(self.offset(e, receiver)) for e in self._follows(receiver.audience)]
-            state = timeline.state(events, receiver, self._now, self._silent(receiver))
-            self._found[alike] = (to_json(state), state_key(state))
-        return self._found[alike]
-
-    def _follows(self, audience: Audience) -> list[Event]:
-        if audience not in self._followed:
-            self._followed[audience] = [
-                e for e in self._counted if audience.includes(e.program, e.audiences, test=e.test)
-            ]
-        return self._followed[audience]
-
-    def _silent(self, receiver: Receiver) -> Mapping[str, Silence]:
-        """Return the silent sources among those the device follows."""
-        audience, programs = receiver.audience, self._fan_out._programs
-        return {
-            source: Silence(source, since)
-            for (source, limit), since in self._fan_out._silences.items()
-            if limit == receiver.stale_after
-            and any(audience.includes(p, (), test=False) for p in programs.get(source, ("",)))
-        }
-
-
 def _draw(longest: timedelta) -> timedelta:
     """Draw how much later a start is, in whole milliseconds, as it is kept."""
     drawn = longest * random.random()  # noqa: S311 -- spreads load, keeps no secret
@@ -334,7 +324,9 @@ def _kind(change: Change, audience: Audience, event: Event) -> str | None:
     if change.operation == "MOMENT":
         if not audience.includes(event.program, event.audiences, test=event.test):
             return None
-        return TYPES.get((change.after or {})["moment"])
+        kind = TYPES.get((change.after or {})["moment"])
+        # event.* is for the events of utilities; of a price day only its intervals are told
+        return kind if not event.price_day or kind == "interval.started" else None
     before, after = _sees(audience, change.before), _sees(audience, change.after)
     if after:
         return "event.updated" if before else "event.received"

@@ -1,10 +1,9 @@
 """A device that is told by HTTP POST, as Standard Webhooks describes it."""
 
-import email.utils
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -13,9 +12,9 @@ from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientTim
 from pydantic import Field, HttpUrl, ValidationInfo, field_validator
 
 from bridge.errors import DeviceError, Gone, Refused, SettingsError
-from bridge.interfaces import LONGEST_RETRY_AFTER, DeviceSurroundings, Send
+from bridge.interfaces import DeviceSurroundings, Send
 from bridge.model import Audience, Delivery, Frozen, Receiver
-from bridge.notation import Duration
+from bridge.notation import Duration, read_retry_after
 from bridge.wire import webhook
 
 # What a device will not take now, it will not take later either.
@@ -120,20 +119,4 @@ def _judge(reply: ClientResponse, now: datetime) -> None:
         raise Gone(problem)
     if reply.status in NEVER:
         raise Refused(problem)
-    raise DeviceError(problem, _retry_after(reply.headers.get("Retry-After"), now))
-
-
-def _retry_after(text: str | None, now: datetime) -> float:
-    """Return the wait in seconds that a Retry-After asks for (RFC 9110, section 10.2.3)."""
-    if not text:
-        return 0.0
-    try:
-        wait = float(text) if text.strip().isdigit() else _until(text, now)
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
-    return min(max(wait, 0.0), LONGEST_RETRY_AFTER)
-
-
-def _until(text: str, now: datetime) -> float:
-    moment = email.utils.parsedate_to_datetime(text)
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
+    raise DeviceError(problem, read_retry_after(reply.headers.get("Retry-After"), now))

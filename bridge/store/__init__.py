@@ -52,7 +52,7 @@ async def open_store(path: Path) -> AsyncIterator[Store]:
                 events=events,
                 moments=Moments(file),
                 overview=Overview(sources, devices, events, deliveries),
-                prices=Prices(file),
+                prices=Prices(file, sources),
                 sources=sources,
             )
         finally:

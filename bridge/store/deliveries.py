@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from bridge.model import Change, Delivery, Document, Ended, Event
 from bridge.notation import from_millis, millis
-from bridge.store import changes, event_rows, sources
+from bridge.store import changes, event_rows, price_days, sources
 from bridge.store.changes import to_change
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 
@@ -39,21 +39,32 @@ class Deliveries:
         return int(row["seq"]) if row else 0
 
     async def changes(self, after: int, limit: int) -> tuple[list[Change], list[Event]]:
-        """Return changes after a sequence number, oldest first, and the events they are about."""
+        """Return changes after a sequence number, oldest first, and the events they are about.
+
+        For a change of a program's prices these are all its price days that are near.
+        """
 
         def read(db: Any) -> tuple[list[Change], list[Event]]:
             sql = "SELECT * FROM changes WHERE seq > ? ORDER BY seq LIMIT ?"
             found = [to_change(row) for row in rows(db, sql, (after, limit))]
             ids = {c.object_id for c in found if c.object_type == "EVENT"}
             marks = ", ".join("?" * len(ids))
-            return found, event_rows.event_rows(db, f"e.id IN ({marks})", ids) if ids else []
+            events = event_rows.event_rows(db, f"e.id IN ({marks})", ids) if ids else []
+            priced = {c.object_id: c.at for c in found if c.object_type == "PRICES"}
+            if priced:
+                events += price_days.near(db, max(priced.values()), priced)
+            events += price_days.by_name(db, ids - {e.id for e in events})
+            return found, events
 
         return await self._file.read(read)
 
     async def live_events(self, at: datetime) -> list[Event]:
-        """Return events that are not over."""
+        """Return events that are not over, price days that are near among them."""
         return await self._file.read(
-            lambda db: event_rows.event_rows(db, "e.active_to > ?", (millis(at),))
+            lambda db: [
+                *event_rows.event_rows(db, "e.active_to > ?", (millis(at),)),
+                *price_days.near(db, at),
+            ]
         )
 
     async def programs(self) -> Mapping[str, Sequence[str]]:

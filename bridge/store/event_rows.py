@@ -100,6 +100,11 @@ def set_opt(db: Database, event_id: str, opt: OptType, at: datetime) -> Event | 
     return next(replace(e, opt=opt) for e in siblings if e.id == event_id)
 
 
+def disarm(db: Database, event_id: str) -> None:
+    """Take an event's tracks away: none of its moments fires."""
+    db.conn.execute("DELETE FROM tracks WHERE event = ?", (event_id,))
+
+
 def arm(db: Database, event: Event, at: datetime) -> None:
     """Set an event's track so that its moments fire; take it away when it is not in force.
 
@@ -107,7 +112,7 @@ def arm(db: Database, event: Event, at: datetime) -> None:
     """
     stamp = millis(at)
     if not event.in_force:
-        db.conn.execute("DELETE FROM tracks WHERE event = ?", (event.id,))
+        disarm(db, event.id)
         return
     other = "device <> ''" if not event.randomize else "device = ''"
     db.conn.execute(f"DELETE FROM tracks WHERE event = ? AND {other}", (event.id,))  # noqa: S608 -- one of two constants

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 import structlog
 from sqlite_utils import Database
@@ -15,12 +15,10 @@ from sqlite_utils import Database
 from bridge.interfaces import Batch, Source
 from bridge.model import Dispatch, Document, Event, OptPolicy, OptType, is_price
 from bridge.notation import millis, to_json
-from bridge.store import changes, event_rows, prices
+from bridge.store import changes, event_rows, painting, programs, publications
 from bridge.store.sqlite import Sqlite, one, rows
 
 log = structlog.get_logger()
-
-EVENT_IDS = UUID("5b1f4d6e-0a4c-4d0e-9d0c-7a2f0f3f6f20")
 
 
 class Events:
@@ -31,7 +29,9 @@ class Events:
 
     async def save(self, source: Source, batch: Batch, at: datetime) -> None:
         """Keep events with their prices and change rows, in one transaction."""
-        await self._file.write(lambda db: save_batch(db, source, batch, at))
+        await self._file.write(
+            lambda db: save_batch(db, source, batch, at), durable=not batch.history
+        )
 
     async def set_opt(self, event_id: str, opt: OptType, at: datetime) -> Event | None:
         """Answer an event; return it, or None when there is none of this id."""
@@ -68,6 +68,8 @@ def save_batch(db: Database, source: Source, batch: Batch, at: datetime) -> None
         for foreign_id in event_rows.missing(db, source.name, listed, at):
             saving.cancel(foreign_id)
     saving.paint()
+    for publication in batch.publications:
+        publications.publish(db, source.name, publication, at)
 
 
 class _Saving:
@@ -163,7 +165,7 @@ class _Saving:
         seen: set[str] = set()
         for part, document in enumerate(dispatch.documents):
             name = f"{self.source.name}\n{dispatch.origin.foreign_id}\n{part}"
-            event_id = str(uuid5(EVENT_IDS, name))
+            event_id = str(uuid5(programs.IDS, name))
             self._save_event(
                 event_id, origin, program, part, dispatch, document, kept.get(event_id)
             )
@@ -241,31 +243,15 @@ class _Saving:
         for name, (lo, hi) in self.repaint.items():
             program = one(self.db, "SELECT id FROM programs WHERE name = ?", (name,))
             if program:
-                prices.paint(self.db, program["id"], millis(lo), millis(hi), self.at)
+                painting.paint(self.db, program["id"], millis(lo), millis(hi), self.at)
 
     def _program(self, context: str) -> str:
-        """Return the id of a market context's program; make it where it is new."""
-        wanted = self.source.program_names.get(context) or context_name(context)
-        key = (self.source.name, context)
-        had = one(self.db, "SELECT id, name FROM programs WHERE source = ? AND context = ?", key)
-        if had and (had["name"] == wanted or context not in self.source.program_names):
-            return str(had["id"])
-        program = str(had["id"]) if had else str(uuid5(EVENT_IDS, "\n".join(key)))
-        name = self._free_name(wanted, program)
-        self.db.conn.execute(
-            "INSERT INTO programs (id, name, source, context, created) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-            (program, name, *key, millis(self.at)),
-        )
-        operation = "UPDATE" if had else "CREATE"
-        changes.append(self.db, self.at, operation, "PROGRAM", program, after={"program": name})
-        return program
-
-    def _free_name(self, wanted: str, program: str) -> str:
-        names = [wanted, f"{wanted}-{self.source.name}"]
-        names += [f"{wanted}-{self.source.name}-{n}" for n in range(2, 1000)]
-        sql = "SELECT 1 FROM programs WHERE name = ? AND id <> ?"
-        return next(n for n in names if not one(self.db, sql, (n, program)))
+        """Return the id of a market context's program."""
+        settled = self.source.program_names.get(context)
+        return programs.program_id(
+            self.db, self.source.name, context, settled or context_name(context), self.at,
+            settled=settled is not None,
+        )  # fmt: skip
 
 
 def context_name(context: str) -> str:

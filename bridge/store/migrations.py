@@ -1,12 +1,16 @@
 """Every shape the store has had, oldest first.
 
-Times are whole milliseconds since 1970. A price is `value` times 10^`exponent`; `value` is a
-number wherever it fits into 63 bits, else its digits as text, so that none is ever rounded.
-Key columns come first: `integrity_check` of SQLite 3.40 finds fault with any other order in
-tables without a rowid.
+Times are whole milliseconds since 1970; a day of prices is a number of UTC days. Key columns
+come first: `integrity_check` of SQLite 3.40 finds fault with any other order in tables
+without a rowid.
 """
 
+from itertools import groupby
+
 from sqlite_utils import Database, Migrations
+
+from bridge.store import series
+from bridge.store.packing import DAY, Kept, Painted
 
 migrations = Migrations("bridge")
 
@@ -14,7 +18,38 @@ migrations = Migrations("bridge")
 @migrations()
 def the_first_shape(db: Database) -> None:
     """Events, prices, devices, deliveries, and the change log between them."""
-    db.executescript(FIRST)
+    _run(db, FIRST)
+
+
+@migrations()
+def prices_by_day(db: Database) -> None:
+    """Prices packed by day, with components; what a pricing source's series are the price of."""
+    db.conn.execute("ALTER TABLE prices RENAME TO price_rows")
+    db.conn.execute("ALTER TABLE price_revisions RENAME TO price_revision_rows")
+    _run(db, PRICES)
+    _pack_rows(db, "price_rows", "")
+    _pack_rows(db, "price_revision_rows", ", replaced")
+    _run(db, "DROP TABLE price_rows; DROP TABLE price_revision_rows;")
+
+
+def _run(db: Database, script: str) -> None:
+    """Run statements one by one: executescript would commit what went before."""
+    for statement in filter(str.strip, script.split(";")):
+        db.conn.execute(statement)
+
+
+def _pack_rows(db: Database, table: str, replaced: str) -> None:
+    """Pack a table of one row for each interval; `replaced` is a further column of its key."""
+    found = db.conn.execute(
+        f"SELECT series, start / {DAY}{replaced or ', NULL'},"  # noqa: S608 -- constants
+        f" start, length, value, exponent, since FROM {table} ORDER BY 1, 2, 3"
+    )
+    for (number, day, stamp), group in groupby(found, key=lambda row: row[:3]):
+        kept = [Kept(Painted(*row[3:7]), row[7]) for row in group]
+        if stamp is None:
+            series.write_day(db, number, day, kept, lambda _: 0)
+        else:
+            series.write_revisions(db, number, day, stamp, kept, lambda _: 0)
 
 
 FIRST = """
@@ -177,4 +212,50 @@ CREATE TABLE tokens (
     created INTEGER NOT NULL,
     revoked INTEGER
 ) STRICT;
+"""
+
+PRICES = """
+CREATE TABLE tariffs (
+    program TEXT PRIMARY KEY REFERENCES programs (id),
+    zone TEXT NOT NULL,
+    basis TEXT,
+    utility TEXT,
+    rate TEXT,
+    circuit TEXT,
+    cca TEXT,
+    curve TEXT,
+    market TEXT,
+    settlement_unit TEXT,
+    issued INTEGER NOT NULL,
+    near_to INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tariffs_by_circuit ON tariffs (rate, circuit);
+CREATE INDEX tariffs_by_near ON tariffs (near_to);
+
+CREATE TABLE asked (
+    source TEXT NOT NULL,
+    context TEXT NOT NULL,
+    first TEXT NOT NULL,
+    last TEXT NOT NULL,
+    PRIMARY KEY (source, context)
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE series ADD COLUMN longest INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE component_sets (id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE prices (
+    series INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    opens INTEGER NOT NULL,
+    closes INTEGER NOT NULL,
+    broken INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (series, day)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE price_revisions (
+    series INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    replaced INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (series, day, replaced)
+) STRICT, WITHOUT ROWID;
 """

@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from bridge.model import Firing, Moment, OptType, Track
 from bridge.notation import from_millis, millis
-from bridge.store import changes, event_rows
+from bridge.store import changes, event_rows, price_days, publications
 from bridge.store.sqlite import Sqlite, one, rows
 
 AT_ONCE = 5_000  # tracks looked at in one go
@@ -73,6 +73,7 @@ class Moments:
             names = {t["event"] for t in tracks}
             marks = ", ".join("?" * len(names))
             kept = {e.id: e for e in event_rows.event_rows(db, f"e.id IN ({marks})", tuple(names))}
+            kept |= {e.id: e for e in price_days.by_name(db, names - kept.keys())}
             return [
                 Track(
                     kept[t["event"]],
@@ -83,9 +84,17 @@ class Moments:
                     bool(t["fresh"]),
                 )
                 for t in tracks
+                if t["event"] in kept
             ]
 
         return await self._file.read(read)
+
+    async def bring_nearer(self, now: datetime) -> None:
+        """Let the moments of price days fire that have come near."""
+        sql = "SELECT 1 FROM tariffs WHERE near_to < ? LIMIT 1"
+        horizon = millis(now + publications.NEAR)
+        if await self._file.read(lambda db: one(db, sql, (horizon,))):
+            await self._file.write(lambda db: publications.nearer(db, now))
 
     async def next_due(self) -> datetime | None:
         """Return when the next moment or opt deadline is due."""

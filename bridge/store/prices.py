@@ -1,285 +1,202 @@
-"""Price series: what a price was, is and will be, with every revision.
+"""Answers what prices were, are and will be, and what was known of them when."""
 
-A series that events feed is painted from them: of overlapping issues the newest holds, and
-a cancelled one counts up to the instant it was cancelled. What a new painting replaces is
-kept as a revision.
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from heapq import merge
+from itertools import islice
+from typing import Any
+
+from bridge.model import (
+    Component,
+    Document,
+    PriceDay,
+    PriceQuestion,
+    PriceRow,
+    Tariff,
+)
+from bridge.notation import day_span, from_millis, millis
+from bridge.store import series
+from bridge.store.packing import LARGEST, Kept, Names, from_columns, unpack
+from bridge.store.sources import Sources
+from bridge.store.sqlite import Sqlite, one, rows
+
+_SERIES = """
+SELECT s.id, s.payload_type, s.unit, s.currency, s.longest, p.name
+FROM series s JOIN programs p ON p.id = s.program
+WHERE (? IS NULL OR s.payload_type = ?) AND (? IS NULL OR p.name = ?) ORDER BY p.name, s.id
 """
-
-from bisect import bisect_left, insort
-from collections.abc import Sequence
-from datetime import datetime
-from decimal import Decimal
-from typing import Any, NamedTuple
-
-from sqlite_utils import Database
-
-from bridge.model import Document, PriceRow, is_price
-from bridge.notation import from_json, from_millis, millis
-from bridge.store.sqlite import Sqlite, one, rows, write_many
-from bridge.wire import openadr3
-
-LARGEST = 2**63
-
-
-class Painted(NamedTuple):
-    """A price from `start` on for `length` milliseconds."""
-
-    start: int
-    length: int
-    value: int | str
-    exponent: int
-
-
-def to_columns(price: Decimal) -> tuple[int | str, int]:
-    """Return an amount as `value` and `exponent`, exactly."""
-    sign, digits, exponent = price.as_tuple()
-    number = int("".join(map(str, digits))) * (-1 if sign else 1)
-    return number if abs(number) < LARGEST else str(number), int(exponent)
-
-
-def from_columns(value: int | str, exponent: int) -> Decimal:
-    """Return the amount that `to_columns` took apart, digit for digit."""
-    number = Decimal(value)
-    sign, digits, _ = number.as_tuple()
-    return Decimal((sign, digits, exponent))
-
-
-def paint(db: Database, program: str, lo: int, hi: int, at: datetime) -> None:
-    """Bring a program's series up to what its events say for [lo, hi) milliseconds."""
-    known = rows(
-        db, "SELECT id, payload_type, unit, currency FROM series WHERE program = ?", (program,)
-    )
-    lo, hi = _widen(db, [s["id"] for s in known], lo, hi)
-    events = rows(
-        db,
-        "SELECT document, longest, cancelled_at FROM events WHERE program = ? AND test = 0"
-        " AND active_to > ? AND active_from < ? ORDER BY issued DESC",
-        (program, lo, hi),
-    )
-    layers: dict[tuple[str, str, str], list[list[Painted]]] = {}
-    for row in known:
-        layers[row["payload_type"], row["unit"], row["currency"]] = []
-    for event in events:
-        for key, layer in _layers(event).items():
-            layers.setdefault(key, []).append(layer)
-    for (kind, unit, currency), stack in layers.items():
-        series = _series(db, program, kind, unit, currency)
-        _replace(db, series, _flatten(stack), lo, hi, at)
-
-
-def _widen(db: Database, series: Sequence[int], lo: int, hi: int) -> tuple[int, int]:
-    """Widen a window until no kept row reaches out of it: such a row would be cut."""
-    while True:
-        kept = [
-            (r["start"], r["start"] + r["length"]) for s in series for r in _within(db, s, lo, hi)
-        ]
-        wide = min([lo, *(start for start, _ in kept)]), max([hi, *(end for _, end in kept)])
-        if wide == (lo, hi):
-            return wide
-        lo, hi = wide
-
-
-def _clip(piece: Painted, lo: int, hi: int) -> Painted:
-    start, end = max(piece.start, lo), min(piece.start + piece.length, hi)
-    return piece._replace(start=start, length=end - start)
-
-
-def _layers(event: Document) -> dict[tuple[str, str, str], list[Painted]]:
-    document = from_json(event["document"])
-    units = openadr3.units(document)
-    found: dict[tuple[str, str, str], list[Painted]] = {}
-    longest = from_millis(event["longest"]) - from_millis(0)
-    for interval in openadr3.intervals(document, longest):
-        start, end = millis(interval.start), millis(interval.end)
-        if event["cancelled_at"] is not None:
-            end = min(end, event["cancelled_at"])
-        for kind, value in interval.values.items():
-            if is_price(kind) and end > start and not isinstance(value, bool | str):
-                unit, currency = units.get(kind, (None, None))
-                layer = found.setdefault((kind, unit or "", currency or ""), [])
-                layer.append(Painted(start, end - start, *to_columns(Decimal(value))))
-    return found
-
-
-def _flatten(stack: list[list[Painted]]) -> list[Painted]:
-    """Lay the layers over each other, the first on top."""
-    painted: list[Painted] = []  # in order, and never overlapping
-    for layer in stack:
-        for piece in layer:
-            for part in _uncovered(piece, painted):
-                insort(painted, part)
-    return painted
-
-
-def _uncovered(piece: Painted, painted: Sequence[Painted]) -> list[Painted]:
-    """Return what of a piece is not painted yet."""
-    end = piece.start + piece.length
-    first = max(bisect_left(painted, piece.start, key=_start) - 1, 0)
-    left, start = [], piece.start
-    for cover in painted[first : bisect_left(painted, end, key=_start)]:
-        if cover.start > start:
-            left.append(piece._replace(start=start, length=cover.start - start))
-        start = max(start, cover.start + cover.length)
-    if start < end:
-        left.append(piece._replace(start=start, length=end - start))
-    return left
-
-
-def _start(piece: Painted) -> int:
-    return piece.start
-
-
-def _series(db: Database, program: str, kind: str, unit: str, currency: str) -> int:
-    key = (program, kind, unit, currency)
-    where = "program = ? AND payload_type = ? AND unit = ? AND currency = ?"
-    found = one(db, f"SELECT id FROM series WHERE {where}", key)  # noqa: S608 -- a constant
-    if found:
-        return int(found["id"])
-    insert = "INSERT INTO series (program, payload_type, unit, currency) VALUES (?, ?, ?, ?)"
-    return db.conn.execute(insert, key).lastrowid or 0
-
-
-def _replace(
-    db: Database, series: int, wanted: list[Painted], lo: int, hi: int, at: datetime
-) -> None:
-    """Make the series say in [lo, hi) what is wanted; keep what it said before."""
-    now = _within(db, series, lo, hi)
-    had = {Painted(r["start"], r["length"], r["value"], r["exponent"]): r["since"] for r in now}
-    still = {_clip(p, lo, hi) for p in wanted if p.start < hi and p.start + p.length > lo}
-    new = sorted(still - had.keys())
-    gone = [(p, since) for p, since in had.items() if p not in still]
-    stamp = millis(at)
-    write_many(
-        db,
-        "DELETE FROM prices WHERE series = ? AND start = ?",
-        ((series, p.start) for p, _ in gone),
-    )
-    write_many(
-        db,
-        "INSERT OR REPLACE INTO price_revisions"
-        " (series, start, replaced, length, value, exponent, since) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        ((series, p.start, stamp, p.length, p.value, p.exponent, since) for p, since in gone),
-    )
-    write_many(
-        db,
-        "INSERT INTO prices (series, start, length, value, exponent, since)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        ((series, *p, stamp) for p in new),
-    )
-
-
-def _within(db: Database, series: int, lo: int, hi: int) -> list[Document]:
-    """Return the rows of a series that hold somewhere in [lo, hi)."""
-    found = rows(
-        db,
-        "SELECT start, length, value, exponent, since FROM prices WHERE series = ?"
-        " AND start >= coalesce((SELECT max(start) FROM prices WHERE series = ? AND start < ?), ?)"
-        " AND start < ?",
-        (series, series, lo, lo, hi),
-    )
-    return [row for row in found if row["start"] + row["length"] > lo]
+_PROGRAMS = """
+SELECT p.id, p.name AS programName, p.source, p.context, t.zone, t.basis, t.utility, t.rate,
+    t.circuit, t.cca
+FROM programs p LEFT JOIN tariffs t ON t.program = p.id
+WHERE ? IS NULL OR p.name = ? ORDER BY p.name
+"""
+_TARIFF = """
+SELECT p.name, p.context, s.id, s.payload_type, s.unit, s.currency, s.longest, t.*
+FROM tariffs t JOIN programs p ON p.id = t.program JOIN series s ON s.program = t.program
+WHERE t.rate = ? AND t.circuit = ? AND t.utility = ? AND t.cca IS ?
+ORDER BY s.payload_type <> 'PRICE', p.created, s.id LIMIT 1
+"""
 
 
 class Prices:
-    """Answers what prices were, are and will be."""
+    """Answers from the price series."""
 
-    def __init__(self, file: Sqlite) -> None:
-        self._file = file
+    def __init__(self, file: Sqlite, sources: Sources) -> None:
+        self._file, self._sources = file, sources
 
-    async def programs(self) -> list[Document]:
-        """Return all programs, by name."""
-        return await self._file.read(
-            lambda db: rows(
-                db,
-                "SELECT id, name AS programName, source, context FROM programs ORDER BY name",
-            )
+    async def programs(self, at: datetime, name: str | None = None) -> list[Document]:
+        """Return all programs, or one, by name: how far prices reach, and when last asked for."""
+
+        def read(db: Any) -> list[Document]:
+            return [_program(db, row, at) for row in rows(db, _PROGRAMS, (name, name))]
+
+        heard = await self._sources.answered_at()
+        found = await self._file.read(read)
+        return [{**row, "last_success": heard.get(row["source"])} for row in found]
+
+    async def prices(self, question: PriceQuestion) -> list[PriceRow]:
+        """Return the prices that are asked for, by program, series, start and since."""
+        return await self._file.read(lambda db: list(islice(_answer(db, question), question.limit)))
+
+    async def days(
+        self, utility: str, rate: str, circuit: str, cca: str | None, first: date, last: date
+    ) -> list[PriceDay]:
+        """Return local days of a utility's series, the last included; none where none is known."""
+
+        def read(db: Any) -> list[PriceDay]:
+            found = one(db, _TARIFF, (rate, circuit, utility, cca))
+            return list(_days(db, found, first, last)) if found else []
+
+        return await self._file.read(read)
+
+
+def _program(db: Any, row: Document, at: datetime) -> Document:
+    known = series.by_program(db, row["id"])
+    reached = [series.covers_until(db, s["id"], millis(at)) for s in known]
+    until = max((r for r in reached if r is not None), default=None)
+    opens = [
+        found[0]
+        for s in known
+        for found in db.execute(
+            "SELECT opens FROM prices WHERE series = ? ORDER BY day LIMIT 1", (s["id"],)
         )
-
-    async def prices(
-        self,
-        program: str | None,
-        start: datetime,
-        end: datetime | None,
-        payload_type: str,
-        after: tuple[str, int, datetime] | None,
-        limit: int,
-    ) -> list[PriceRow]:
-        """Return prices that hold in [start, end), by program, series and time.
-
-        `after` is program, series and start of the last row of the page before.
-        """
-
-        def read(db: Any) -> list[PriceRow]:
-            found: list[PriceRow] = []
-            for series in rows(db, _SERIES, (payload_type, program, program)):
-                place = (series["name"], series["id"])
-                if after and place < after[:2]:
-                    continue
-                beyond = after[2] if after and place == after[:2] else None
-                found += _rows(db, series, start, end, beyond, limit - len(found))
-                if len(found) >= limit:
-                    break
-            return found
-
-        return await self._file.read(read)
-
-    async def revisions(self, program: str) -> list[PriceRow]:
-        """Return what a program's series said before and does not any more, by time."""
-
-        def read(db: Any) -> list[PriceRow]:
-            return [
-                _row(series, row)
-                for series in rows(
-                    db, _SERIES.replace("s.payload_type = ?", "? = ''"), ("", program, program)
-                )
-                for row in rows(
-                    db,
-                    "SELECT * FROM price_revisions WHERE series = ? ORDER BY replaced, start",
-                    (series["id"],),
-                )
-            ]
-
-        return await self._file.read(read)
+    ]
+    return {
+        **row,
+        "types": sorted(s["payload_type"] for s in known),
+        "covers_from": from_millis(min(opens)) if opens else None,
+        "covers_until": from_millis(until) if until is not None else None,
+    }
 
 
-_SERIES = """
-SELECT s.id, s.payload_type, s.unit, s.currency, p.name
-FROM series s JOIN programs p ON p.id = s.program
-WHERE s.payload_type = ? AND (? IS NULL OR p.name = ?) ORDER BY p.name, s.id
-"""
+def _answer(db: Any, question: PriceQuestion) -> Iterator[PriceRow]:
+    names = series.component_names(db)
+    kind, program, after = question.payload_type, question.program, question.after
+    for about in rows(db, _SERIES, (kind or None, kind, program, program)):
+        place = (about["name"], about["id"])
+        if after and place < after[:2]:
+            continue
+        beyond = after[2:] if after and place == after[:2] else None
+        start = max(question.start, beyond[0]) if beyond else question.start
+        for row in _versions(db, about, start, question, names):
+            if beyond is None or (row.start, row.since) > beyond:
+                yield row
 
 
-def _rows(
-    db: Any,
-    series: Document,
-    start: datetime,
-    end: datetime | None,
-    after: datetime | None,
-    limit: int,
-) -> list[PriceRow]:
-    found = rows(
-        db,
-        "SELECT start, length, value, exponent, since FROM prices WHERE series = ?"
-        " AND start >= coalesce((SELECT max(start) FROM prices WHERE series = ? AND start <= ?), ?)"
-        " AND start < ? AND start > ? ORDER BY start LIMIT ?",
-        (
-            series["id"], series["id"], millis(start), millis(start),
-            millis(end) if end else LARGEST - 1, millis(after) if after else -LARGEST, limit,
-        ),
-    )  # fmt: skip
-    return [_row(series, r) for r in found if r["start"] + r["length"] > millis(start)]
+def _versions(
+    db: Any, about: Document, start: datetime, question: PriceQuestion, names: Mapping[int, Names]
+) -> Iterator[PriceRow]:
+    """Yield a series' prices as they are known, were known at an instant, or ever were."""
+    lo = millis(start)
+    hi = millis(question.end) if question.end else LARGEST - 1
+    past = question.revisions or question.as_of is not None
+    seen = None if question.as_of is None else millis(question.as_of)
+    for kept, replaced in _by_start(db, about, lo, hi, names, past=past):
+        price = kept.price
+        if price.start >= hi or price.start + price.length <= lo:
+            continue
+        if seen is None or (kept.since <= seen and (replaced is None or seen < replaced)):
+            yield _row(about, kept, replaced)
 
 
-def _row(series: Document, row: Document) -> PriceRow:
-    start = from_millis(row["start"])
+def _by_start(
+    db: Any, about: Document, lo: int, hi: int, names: Mapping[int, Names], *, past: bool
+) -> Iterator[tuple[Kept, int | None]]:
+    """Yield what is known, and where asked for what once was, by start and since."""
+    now = ((day, None, data) for day, data in series.days(db, about["id"], lo, hi))
+    if not past:
+        for day, _, data in now:
+            for kept in unpack(data, day, names):
+                yield kept, None
+        return
+    once = series.replaced_days(db, about["id"], lo, hi)
+    yield from merge(
+        ((kept, stamp) for day, stamp, data in now for kept in unpack(data, day, names)),
+        _sorted_by_day(once, names),
+        key=lambda pair: (pair[0].price.start, pair[0].since),
+    )
+
+
+def _sorted_by_day(
+    found: Iterator[tuple[int, int, bytes]], names: Mapping[int, Names]
+) -> Iterator[tuple[Kept, int | None]]:
+    """Yield what was replaced, by start: a day may have been replaced several times."""
+    day, gathered = None, list[tuple[Kept, int | None]]()
+    for number, replaced, data in found:
+        if number != day:
+            yield from sorted(gathered, key=lambda pair: (pair[0].price.start, pair[0].since))
+            day, gathered = number, []
+        gathered += [(kept, replaced) for kept in unpack(data, number, names)]
+    yield from sorted(gathered, key=lambda pair: (pair[0].price.start, pair[0].since))
+
+
+def _row(about: Document, kept: Kept, replaced: int | None) -> PriceRow:
+    price = kept.price
+    parts = zip(price.names, price.parts, strict=True)
     return PriceRow(
-        series["name"],
-        start,
-        from_millis(row["start"] + row["length"]),
-        from_columns(row["value"], row["exponent"]),
-        series["payload_type"],
-        series["unit"] or None,
-        series["currency"] or None,
-        from_millis(row["since"]),
-        series["id"],
+        about["name"],
+        from_millis(price.start),
+        from_millis(price.start + price.length),
+        from_columns(price.value, price.exponent),
+        about["payload_type"],
+        about["unit"] or None,
+        about["currency"] or None,
+        from_millis(kept.since),
+        None if replaced is None else from_millis(replaced),
+        price.status,
+        tuple(Component(*named, from_columns(*amount)) for named, amount in parts),
+        about["id"],
+    )
+
+
+def _days(db: Any, found: Document, first: date, last: date) -> Iterator[PriceDay]:
+    tariff = to_tariff(found)
+    lo, hi = day_span(first, tariff.zone)[0], day_span(last, tariff.zone)[1]
+    names = series.component_names(db)
+    kept = series.within(db, found["id"], millis(lo), millis(hi), names)
+    known = [_row(found, k, None) for k in kept if k.price.start >= millis(lo)]
+    at, day = 0, first
+    while at < len(known):
+        start, end = day_span(day, tariff.zone)
+        begin = at
+        while at < len(known) and known[at].start < end:
+            at += 1
+        if at > begin:
+            yield PriceDay(tariff, start, end, tuple(known[begin:at]))
+        day += timedelta(days=1)
+
+
+def to_tariff(row: Document) -> Tariff:
+    """Return what a program with its tariff and its series is the price of."""
+    named = (
+        "zone", "basis", "utility", "rate", "circuit", "cca", "curve", "market", "settlement_unit",
+    )  # fmt: skip
+    return Tariff(
+        program=row["name"],
+        context=row["context"],
+        payload_type=row["payload_type"],
+        unit=row["unit"] or None,
+        currency=row["currency"] or None,
+        **{name: row[name] for name in named},
     )

@@ -3,13 +3,13 @@
 import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlite_utils import Database
 
 from bridge.model import Answer, Document, Registration
 from bridge.notation import from_millis, millis
-from bridge.store import changes, event_rows
+from bridge.store import changes, event_rows, publications
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 
 # Being heard of is kept in memory and written this seldom: flash memory wears out.
@@ -132,6 +132,23 @@ class Sources:
             for r in found
             if r["name"] in self._names
         }
+
+    async def answered_at(self) -> Mapping[str, datetime]:
+        """Return when each source last answered; those that never did are left out."""
+        found = await self._file.read(
+            lambda db: rows(db, "SELECT name, heard FROM sources WHERE heard IS NOT NULL")
+        )
+        return {r["name"]: from_millis(r["heard"]) for r in found} | self._heard
+
+    async def asked(self, source: str) -> Mapping[str, tuple[date, date]]:
+        """Return, for each context, the local days whose prices were asked for."""
+        return await self._file.read(lambda db: publications.asked(db, source))
+
+    async def contexts(self, source: str) -> Collection[str]:
+        """Return the contexts of the source's programs: those it ever said something of."""
+        sql = "SELECT context FROM programs WHERE source = ?"
+        found = await self._file.read(lambda db: rows(db, sql, (source,)))
+        return {row["context"] for row in found}
 
     async def note_silences(self, now: datetime, limits: Collection[timedelta]) -> None:
         """Write a change for each source that fell silent, or spoke again.

@@ -1,23 +1,25 @@
-"""Programs and historical prices, from the store."""
+"""`/api/v1/programs` and `/api/v1/prices`: prices as they are, were, and were known."""
 
+import asyncio
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import Annotated, Literal
+from decimal import Decimal
+from typing import Annotated, Literal, NamedTuple
 
 from aiohttp import web
 from pydantic import BeforeValidator, Field
 
 from bridge.clock import Clock
 from bridge.interfaces import PriceHistory
-from bridge.model import PRICE, Document, PriceRow
+from bridge.model import PRICE, Document, PriceQuestion, PriceRow
 from bridge.notation import read_time, to_json, write_time
 from bridge.web import Problem, Query, Route, read_query, reply_list, reply_tagged
 
 LONGEST_PAGE = 10_000
 FIRST_YEAR, LAST_YEAR = 1900, 9999  # of times that can be asked for
-COLUMNS = ("program", "start", "end", "price", "unit", "currency", "type")
+COLUMNS = ("program", "start", "end", "price", "unit", "currency", "type", "status", "since")
 CONTENT_TYPES = {
     "json": "application/json",
     "evcc": "application/json",
@@ -48,6 +50,9 @@ class PricesQuery(Query):
     start: Time | None = None
     end: Time | None = None
     type: str = PRICE
+    as_of: Time | None = None
+    revisions: bool = False
+    components: bool = False
     format: Literal["json", "csv", "ndjson", "evcc"] = "json"
     limit: int = Field(1000, ge=1, le=LONGEST_PAGE)
     cursor: str | None = None
@@ -72,86 +77,137 @@ class Pricing:
 
     async def programs(self, _request: web.Request) -> web.Response:
         """GET /api/v1/programs."""
-        return reply_list(await self._history.programs(), None)
+        return reply_list(await self._history.programs(self._clock.now()), None)
 
     async def prices(self, request: web.Request) -> web.Response:
         """GET /api/v1/prices: from the site's today on, where no start is given."""
         query: PricesQuery = read_query(request, PricesQuery)
-        await self._check(query)
+        about = await self._check(query)
         found = await self._history.prices(
-            query.program,
-            query.start or self._today(),
-            query.end,
-            query.type,
-            _read_cursor(query.cursor),
-            query.limit + 1,
+            PriceQuestion(
+                query.program,
+                query.start or self._today(),
+                query.end,
+                query.type,
+                query.as_of,
+                query.revisions,
+                _read_cursor(query.cursor),
+                query.limit + 1,
+            )
         )
         page, more = found[: query.limit], len(found) > query.limit
         after = _write_cursor(page[-1]) if more else None
-        if query.format == "json":
-            return reply_tagged(
-                request, to_json({"items": [_row(r) for r in page], "next": after}).encode(),
-                CONTENT_TYPES["json"],
-            )  # fmt: skip
         if more and query.format == "evcc":
             raise Problem(
                 400, f"limit: there are more than {query.limit} prices; say an earlier end"
             )
-        reply = reply_tagged(request, FORMATS[query.format](page), CONTENT_TYPES[query.format])
-        if after:
+        form = Form(page, query, after, about)
+        written = await asyncio.to_thread(FORMATS[query.format], form)  # a year takes its time
+        reply = reply_tagged(request, written, CONTENT_TYPES[query.format])
+        if after and query.format != "json":
             reply.headers["Link"] = f'<{request.url.update_query(cursor=after)}>; rel="next"'
         return reply
 
-    async def _check(self, query: PricesQuery) -> None:
-        names = [p["programName"] for p in await self._history.programs()]
-        if query.program is not None and query.program not in names:
-            raise Problem(
-                404, f"there is no program {query.program!r}; /api/v1/programs lists them"
-            )
-        if query.format == "evcc" and query.program is None and len(names) > 1:
-            raise Problem(
-                400, f"program: this form holds one program; name one of {', '.join(names)}"
-            )
+    async def _check(self, query: PricesQuery) -> Document | None:
+        """Return what there is to say of the program that is asked for."""
+        now = self._clock.now()
         if query.start and query.end and query.end <= query.start:
             raise Problem(400, "end: must be after start")
+        if query.revisions and (query.as_of or query.format == "evcc"):
+            raise Problem(400, "revisions: are all there ever were; not with as_of or evcc")
+        if query.program is not None:
+            found = await self._history.programs(now, query.program)
+            if not found:
+                raise Problem(
+                    404, f"there is no program {query.program!r}; /api/v1/programs lists them"
+                )
+            return found[0]
+        if query.format == "evcc":
+            names = [p["programName"] for p in await self._history.programs(now)]
+            if len(names) > 1:
+                raise Problem(
+                    400, f"program: this form holds one program; name one of {', '.join(names)}"
+                )
+        return None
 
     def _today(self) -> datetime:
         local = self._clock.now().astimezone(self._zone)
         return local.replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
 
 
-def _row(row: PriceRow) -> Document:
-    return {
-        "id": f"{row.program}/{row.payload_type}/{write_time(row.start)}",
-        "program": row.program,
-        "start": row.start,
-        "end": row.end,
-        "price": row.value,
-        "unit": row.unit,
-        "currency": row.currency,
-        "type": row.payload_type,
-    }
+class Form(NamedTuple):
+    """A page of prices, and what else goes into what is written of it."""
+
+    page: Sequence[PriceRow]
+    query: PricesQuery
+    after: str | None
+    about: Document | None
+
+    def rows(self) -> Iterator[Document]:
+        """Yield a page's rows as documents."""
+        for row in self.page:
+            shown = {
+                "id": f"{row.program}/{row.payload_type}/{write_time(row.start)}",
+                "program": row.program,
+                "start": row.start,
+                "end": row.end,
+                "price": row.value,
+                "unit": row.unit,
+                "currency": row.currency,
+                "type": row.payload_type,
+                "status": row.status,
+                "since": row.since,
+            }
+            if self.query.revisions:
+                shown |= {"id": f"{shown['id']}/{write_time(row.since)}", "replaced": row.replaced}
+            if self.query.components:
+                shown["components"] = [
+                    {"component": c.name, "type": c.type, "price": c.price} for c in row.components
+                ]
+            yield shown
 
 
-def _evcc(rows: Sequence[PriceRow]) -> bytes:
-    return to_json([{"start": r.start, "end": r.end, "value": r.value} for r in rows]).encode()
+def _json(form: Form) -> bytes:
+    answer: Document = {"items": list(form.rows()), "next": form.after}
+    if form.about:
+        answer["program"] = form.about
+    return to_json(answer).encode()
 
 
-def _ndjson(rows: Sequence[PriceRow]) -> bytes:
-    return "".join(f"{to_json(_row(r))}\n" for r in rows).encode()
+def _evcc(form: Form) -> bytes:
+    return to_json([{"start": r.start, "end": r.end, "value": r.value} for r in form.page]).encode()
 
 
-def _csv(rows: Sequence[PriceRow]) -> bytes:
+def _ndjson(form: Form) -> bytes:
+    return "".join(f"{to_json(row)}\n" for row in form.rows()).encode()
+
+
+def _csv(form: Form) -> bytes:
+    columns = [
+        *COLUMNS,
+        *(("replaced",) if form.query.revisions else ()),
+        *(("components",) if form.query.components else ()),
+    ]
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
-    for row in rows:
-        shown = {**_row(row), "start": write_time(row.start), "end": write_time(row.end)}
-        table.writerow({**shown, "price": f"{row.value:f}"})
+    for row in form.rows():
+        table.writerow({name: _cell(value) for name, value in row.items()})
     return text.getvalue().encode()
 
 
-FORMATS: dict[str, Callable[[Sequence[PriceRow]], bytes]] = {
+def _cell(value: object) -> object:
+    if isinstance(value, datetime):
+        return write_time(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, list):
+        return ";".join(f"{c['component']}={c['price']:f}" for c in value)
+    return value
+
+
+FORMATS: dict[str, Callable[[Form], bytes]] = {
+    "json": _json,
     "evcc": _evcc,
     "ndjson": _ndjson,
     "csv": _csv,
@@ -159,15 +215,14 @@ FORMATS: dict[str, Callable[[Sequence[PriceRow]], bytes]] = {
 
 
 def _write_cursor(row: PriceRow) -> str:
-    return f"{write_time(row.start)}~{row.series}~{row.program}"
+    return f"{write_time(row.start)}~{write_time(row.since)}~{row.series}~{row.program}"
 
 
-def _read_cursor(text: str | None) -> tuple[str, int, datetime] | None:
+def _read_cursor(text: str | None) -> tuple[str, int, datetime, datetime] | None:
     if text is None:
         return None
-    start, _, rest = text.partition("~")
-    series, _, program = rest.partition("~")
     try:
-        return program, int(series), read_time(start)
+        start, since, series, program = text.split("~", 3)
+        return program, int(series), read_time(start), read_time(since)
     except (ValueError, OverflowError) as error:
         raise Problem(400, "cursor: is not one that was given by this API") from error

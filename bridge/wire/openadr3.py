@@ -1,10 +1,17 @@
 """OpenADR 3.1 event documents: when their intervals hold, and what they say."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from bridge.model import FOREVER, Document, Interval, Value
-from bridge.notation import from_millis, millis, read_duration, read_time
+from bridge.notation import (
+    from_millis,
+    millis,
+    read_duration,
+    read_time,
+    write_duration,
+    write_time,
+)
 
 
 def intervals(document: Document, longest: timedelta) -> tuple[Interval, ...]:
@@ -62,3 +69,47 @@ def units(document: Document) -> Mapping[str, tuple[str | None, str | None]]:
         for payload in interval.get("payloads") or []:
             found.setdefault(payload["type"], (None, None))
     return found
+
+
+def price_day(
+    name: str,
+    program: str,
+    intervals: Sequence[Interval],
+    described: Mapping[str, tuple[str | None, str | None]],
+    at: datetime,
+) -> Document:
+    """Return the event that says a day's prices, with a period of its own for each interval.
+
+    `described` is unit and currency for each payload type (OpenADR 3.1.0 Definition, event).
+    """
+    descriptors = [
+        {
+            "objectType": "EVENT_PAYLOAD_DESCRIPTOR",
+            "payloadType": kind,
+            **({"units": unit} if unit else {}),
+            **({"currency": currency} if currency else {}),
+        }
+        for kind, (unit, currency) in described.items()
+    ]
+    return {
+        "id": name,
+        "objectType": "EVENT",
+        "createdDateTime": write_time(at),
+        "modificationDateTime": write_time(at),
+        "programID": program,
+        "eventName": name,
+        "payloadDescriptors": descriptors,
+        "intervalPeriod": _period(intervals[0].start, max(i.end for i in intervals)),
+        "intervals": [
+            {
+                "id": interval.id,
+                "intervalPeriod": _period(interval.start, interval.end),
+                "payloads": [{"type": k, "values": [v]} for k, v in interval.values.items()],
+            }
+            for interval in intervals
+        ],
+    }
+
+
+def _period(start: datetime, end: datetime) -> Document:
+    return {"start": write_time(start), "duration": write_duration(end - start)}

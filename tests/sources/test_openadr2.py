@@ -18,6 +18,7 @@ from tests.peers import (
     distribute,
     event,
     eventually,
+    kept_prices,
     levels,
     payload,
     quiet,
@@ -102,7 +103,7 @@ async def test_a_price_day_is_kept_exactly_and_told(scene):
     scene.vtn.list(event("DAY", NOON + HOUR, signal(prices), duration="PT4H"))
     await settled(scene)
     await scene.poll()
-    rows = await scene.bridge.store.prices.prices("EV2A", NOON, None, "PRICE", None, 10)
+    rows = await kept_prices(scene.bridge.store, "EV2A", NOON)
     assert [str(r.value) for r in rows] == ["0.10", "-0.000831", "0.00001", "0.30000000000000004"]
     assert [r.start for r in rows] == [NOON + n * HOUR for n in (1, 2, 3, 4)]
     assert scene.device.events("event.received") == ["DAY"]
@@ -222,7 +223,7 @@ async def test_response_required_never_is_not_answered(scene):
 async def test_an_ampersand_in_a_market_context(scene):
     scene.vtn.list(event("E", NOON + HOUR, levels([1]), context="http://u.example/P?a=1&amp;b=2"))
     await settled(scene)
-    (program,) = await scene.bridge.store.prices.programs()
+    (program,) = await scene.bridge.store.prices.programs(NOON)
     assert program["programName"] == "P"
     assert program["context"] == "http://u.example/P?a=1&b=2"
 
@@ -408,13 +409,9 @@ async def test_two_utilities_with_the_same_event_id_and_context(settings, bridge
         async with bridge(settings(sources, [{"name": "d", "url": device.url}]), clock) as running:
             await eventually(lambda: one.opts and two.opts)
             await quiet(tmp_path / "bridge.db", clock)
-            names = [p["programName"] for p in await running.store.prices.programs()]
+            names = [p["programName"] for p in await running.store.prices.programs(NOON)]
             found = {
-                n: {
-                    str(r.value)
-                    for r in await running.store.prices.prices(n, NOON, None, "PRICE", None, 99)
-                }
-                for n in names
+                n: {str(r.value) for r in await kept_prices(running.store, n, NOON)} for n in names
             }
     assert {frozenset(v) for v in found.values()} == {frozenset({"0.1"}), frozenset({"0.2"})}
     assert sorted(names)[0] == "EV2A"

@@ -14,10 +14,10 @@ from bridge.interfaces import Batch
 from bridge.model import OptPolicy
 from bridge.notation import millis
 from bridge.store import open_store
-from bridge.store.prices import from_columns, to_columns
+from bridge.store.packing import from_columns, to_columns
 from bridge.wire.openadr2 import read_listing
 from bridge.wire.openleadr import read_message
-from tests.peers import distribute, event, signal
+from tests.peers import distribute, event, kept_prices, replaced_prices, signal
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -43,7 +43,7 @@ async def say(store, *events, at=NOON, complete=False):
 
 
 async def shown(store, start=NOON - 48 * HOUR):
-    rows = await store.prices.prices("EV2A", start, None, "PRICE", None, 1000)
+    rows = await kept_prices(store, "EV2A", start, limit=1000)
     return [((r.start - NOON) / HOUR, (r.end - r.start) / HOUR, str(r.value)) for r in rows]
 
 
@@ -66,7 +66,7 @@ async def test_a_day_is_painted_once(store):
     await say(store, day("A", ["0.1", "-0.25", "0"]))
     await say(store, day("A", ["0.1", "-0.25", "0"]))
     assert await shown(store) == [(0, 1, "0.1"), (1, 1, "-0.25"), (2, 1, "0")]
-    assert await store.prices.revisions("EV2A") == []
+    assert await replaced_prices(store, "EV2A") == []
 
 
 async def test_of_overlapping_issues_the_newest_holds_and_gives_way_again(store):
@@ -76,7 +76,7 @@ async def test_of_overlapping_issues_the_newest_holds_and_gives_way_again(store)
     gone = day("B", ["9"], start=NOON + HOUR, modification=1, status="cancelled")
     await say(store, gone, at=NOON + HOUR / 30)
     assert await shown(store) == [(0, 1, "1"), (1, 1, "2"), (2, 1, "3")]
-    assert [str(r.value) for r in await store.prices.revisions("EV2A")] == ["2", "9"]
+    assert [str(r.value) for r in await replaced_prices(store, "EV2A")] == ["2", "9"]
 
 
 async def test_a_finer_price_cuts_into_a_coarser_one(store):
@@ -90,14 +90,14 @@ async def test_cancelling_withdraws_what_was_still_to_come(store):
     gone = day("A", ["1", "2", "3"], modification=1, status="cancelled")
     await say(store, gone, at=NOON + HOUR * 1.5)
     assert await shown(store) == [(0, 1, "1"), (1, 0.5, "2")]
-    assert [str(r.value) for r in await store.prices.revisions("EV2A")] == ["2", "3"]
+    assert [str(r.value) for r in await replaced_prices(store, "EV2A")] == ["2", "3"]
 
 
 async def test_a_correction_is_a_revision(store):
     await say(store, day("A", ["1", "2"]))
     await say(store, day("A", ["1", "2.5"], modification=1), at=NOON + HOUR)
     assert await shown(store) == [(0, 1, "1"), (1, 1, "2.5")]
-    (was,) = await store.prices.revisions("EV2A")
+    (was,) = await replaced_prices(store, "EV2A")
     assert (was.start, was.value, was.since) == (NOON + HOUR, Decimal(2), NOON)
 
 
@@ -114,9 +114,9 @@ async def test_relative_prices_levels_and_test_events_are_no_prices(store):
 async def test_pages_go_on_where_the_last_ended(store):
     await say(store, day("A", [str(n) for n in range(24)]))
     found, after = [], None
-    while page := await store.prices.prices(None, NOON, None, "PRICE", after, 7):
+    while page := await kept_prices(store, None, NOON, after=after, limit=7):
         found += page
-        after = (page[-1].program, page[-1].series, page[-1].start)
+        after = (page[-1].program, page[-1].series, page[-1].start, page[-1].since)
     assert [int(r.value) for r in found] == list(range(24))
 
 
@@ -142,7 +142,7 @@ async def test_a_program_renamed_in_the_settings_and_one_with_the_same_name(stor
     await say(store, day("A", ["1"]))
     await say(store, day("B", ["1"], context="http://other.example/EV2A"))
     await say(store, day("C", ["1"], context="http://third.example/x/EV2A"))
-    assert [p["programName"] for p in await store.prices.programs()] == [
+    assert [p["programName"] for p in await store.prices.programs(NOON)] == [
         "EV2A",
         "EV2A-s",
         "EV2A-s-2",
@@ -152,7 +152,7 @@ async def test_a_program_renamed_in_the_settings_and_one_with_the_same_name(stor
         await say(store, day("A", ["3"], modification=1))
     finally:
         SOURCE.program_names = {}
-    assert "Home" in [p["programName"] for p in await store.prices.programs()]
+    assert "Home" in [p["programName"] for p in await store.prices.programs(NOON)]
 
 
 async def test_what_history_costs_does_not_grow(store):
@@ -194,7 +194,7 @@ async def test_any_issues_in_any_order_say_what_the_newest_says(store, seed):
             at=NOON + n * HOUR / 3600,
         )
         said.append((start, end, length, values))
-    rows = await store.prices.prices("EV2A", NOON - HOUR, None, "PRICE", None, 1000)
+    rows = await kept_prices(store, "EV2A", NOON - HOUR, limit=1000)
     assert all(a.end <= b.start for a, b in pairwise(rows))
     for quarter in range(-4, 200):
         at = NOON + quarter * HOUR / 4
@@ -222,5 +222,5 @@ async def test_an_event_that_moves_to_another_program_leaves_the_first(store):
     await say(store, day("A", ["1", "2"]))
     await say(store, day("A", ["1", "2"], modification=1, context="http://utility.example/TOU"))
     assert await shown(store) == []
-    rows = await store.prices.prices("TOU", NOON, None, "PRICE", None, 10)
+    rows = await kept_prices(store, "TOU", NOON, limit=10)
     assert [str(r.value) for r in rows] == ["1", "2"]

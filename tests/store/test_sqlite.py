@@ -10,9 +10,11 @@ import pytest
 from sqlite_utils import Database, Migrations
 
 from bridge.errors import StoreError
+from bridge.notation import from_millis, millis
 from bridge.store import files, open_store
 from bridge.store.access import new_token
 from bridge.store.sqlite import Sqlite, connect, rows
+from tests.peers import kept_prices, replaced_prices
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -197,10 +199,25 @@ def test_a_migration_is_preceded_by_a_backup_and_a_failed_one_stops(tmp_path, mo
             assert rows(db, "SELECT value FROM meta WHERE key = 'mine'") == [{"value": "kept"}]
 
 
-def test_a_store_of_the_first_release_opens(tmp_path):
-    path = tmp_path / "old.db"
-    files.prepare(path)
-    assert files.check(path, thoroughly=True)["migrations"] == ["the_first_shape"]
+async def test_prices_of_the_first_shape_are_all_there_in_the_newest(tmp_path):
+    path, day = tmp_path / "old.db", millis(datetime(2027, 3, 14, tzinfo=UTC))
+    with closing(connect(path)) as db:
+        db.conn.execute(f"PRAGMA application_id = {files.APPLICATION_ID}")
+        files.migrations.apply(db, stop_before="prices_by_day")
+        db.conn.execute("INSERT INTO programs VALUES ('p', 'EV2A', 's', 'c', 0)")
+        db.conn.execute("INSERT INTO series VALUES (7, 'p', 'PRICE', 'KWH', 'USD')")
+        now = [(7, day + n * 3_600_000, 3_600_000, n * 10 - 50, -3, day) for n in range(30)]
+        was = [(7, day, day + 5, day - 1, 3_600_000, "98765432109876543210", -6)]
+        db.conn.executemany("INSERT INTO prices VALUES (?, ?, ?, ?, ?, ?)", now)
+        db.conn.executemany("INSERT INTO price_revisions VALUES (?, ?, ?, ?, ?, ?, ?)", was)
+    async with open_store(path) as store:
+        found = await kept_prices(store, "EV2A", from_millis(day))
+        (once,) = await replaced_prices(store, "EV2A")
+    assert [str(r.value) for r in found] == [f"{(n * 10 - 50) / 1000:.3f}" for n in range(30)]
+    assert {r.since for r in found} == {from_millis(day)}
+    assert (str(once.value), millis(once.replaced)) == ("98765432109876.543210", day + 5)
+    assert files.check(path, thoroughly=True)["migrations"] == ["the_first_shape", "prices_by_day"]
+    assert path.with_name("old.db.before-prices_by_day").exists()
 
 
 def test_vacuum_and_counts(tmp_path):

@@ -1,0 +1,124 @@
+"""Price days: OpenADR 3.1 events rendered from a price series, never stored as documents.
+
+A price day is `<program>-YYYY-MM-DD`, a local day of its tariff's zone, with all series of
+the program; its intervals have explicit periods, and ids that count from the day's start.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from bridge.model import Document, Event, Interval
+from bridge.notation import day_span, from_millis, millis, to_json
+from bridge.store import series
+from bridge.store.packing import Kept, from_columns
+from bridge.store.sqlite import rows
+from bridge.wire import openadr3
+
+TARIFF = "SELECT t.*, p.name, p.source FROM tariffs t JOIN programs p ON p.id = t.program"
+_NAME = re.compile(r"(.+)-(\d{4}-\d\d-\d\d)")
+Said = tuple[Document, Kept]  # a series, and a price of it
+
+
+def render(db: Any, about: Document, lo: int, hi: int) -> Iterator[Event]:
+    """Yield a program's price days that hold something of [lo, hi) milliseconds."""
+    names = series.component_names(db)
+    known = series.by_program(db, about["program"])
+    zone = ZoneInfo(about["zone"])
+    # A price that holds at `lo` may have begun on an earlier day.
+    under_way = [k for s in known for k in series.within(db, s["id"], lo, lo + 1, names)]
+    earliest = min([lo, *(k.price.start for k in under_way)])
+    first, last = (from_millis(t).astimezone(zone).date() for t in (earliest, hi - 1))
+    begin, end = millis(day_span(first, about["zone"])[0]), millis(day_span(last, about["zone"])[1])
+    days: dict[date, list[Said]] = {}
+    for one_series in known:
+        for kept in series.within(db, one_series["id"], begin, end, names):
+            day = from_millis(kept.price.start).astimezone(zone).date()
+            days.setdefault(day, []).append((one_series, kept))
+    for day in sorted(days):
+        if max(k.price.start + k.price.length for _, k in days[day]) > lo:
+            yield _event(about, day, days[day])
+
+
+def names(about: Document, lo: int, hi: int) -> list[str]:
+    """Return the names of a program's days between two instants, be there prices or not."""
+    zone = ZoneInfo(about["zone"])
+    first, last = (from_millis(t).astimezone(zone).date() for t in (lo, hi - 1))
+    return [_name(about, first + timedelta(days=n)) for n in range((last - first).days + 1)]
+
+
+def near(db: Any, at: datetime, programs: Collection[str] | None = None) -> list[Event]:
+    """Return the price days that are under way or armed to begin: of some programs, or all."""
+    found = (
+        rows(db, TARIFF)
+        if programs is None
+        else [row for p in programs for row in rows(db, f"{TARIFF} WHERE t.program = ?", (p,))]
+    )
+    return [day for about in found for day in render(db, about, millis(at), about["near_to"])]
+
+
+def by_name(db: Any, wanted: Collection[str]) -> Iterator[Event]:
+    """Yield price days by their names; those that are not there (any more) are left out."""
+    for name in wanted:
+        parts = _NAME.fullmatch(name)
+        about = rows(db, f"{TARIFF} WHERE p.name = ?", (parts[1],)) if parts else []
+        if parts and about:
+            span = day_span(date.fromisoformat(parts[2]), about[0]["zone"])
+            found = render(db, about[0], millis(span[0]), millis(span[1]))
+            yield from (day for day in found if day.id == name)
+
+
+def _name(about: Document, day: date) -> str:
+    return f"{about['name']}-{day.isoformat()}"
+
+
+def _event(about: Document, day: date, said: list[Said]) -> Event:
+    name, begin = _name(about, day), day_span(day, about["zone"])[0]
+    intervals = _intervals(said, millis(begin))
+    known_since = max(k.since for _, k in said)
+    units = {s["payload_type"]: (s["unit"] or None, s["currency"] or None) for s, _ in said}
+    return Event(
+        id=name,
+        program=about["name"],
+        source=about["source"],
+        name=name,
+        modification=known_since,
+        priority=None,
+        test=False,
+        start=intervals[0].start,
+        end=max(i.end for i in intervals),
+        randomize=timedelta(0),
+        issued=about["issued"],
+        opt="optIn",
+        cancelled=False,
+        audiences=(),
+        intervals=intervals,
+        units=units,
+        document=to_json(
+            openadr3.price_day(name, about["program"], intervals, units, from_millis(known_since))
+        ),
+        price_day=True,
+    )
+
+
+def _intervals(said: list[Said], begin: int) -> tuple[Interval, ...]:
+    """Return intervals in order; the ids count from the day's start, gaps included."""
+    values: dict[tuple[int, int], dict[str, Any]] = {}
+    for one_series, kept in said:
+        price = kept.price
+        amount = from_columns(price.value, price.exponent)
+        values.setdefault((price.start, price.length), {})[one_series["payload_type"]] = amount
+    lengths = {length for _, length in values}
+    step = lengths.pop() if len(lengths) == 1 else 0
+    even = step and all((start - begin) % step == 0 for start, _ in values)
+    return tuple(
+        Interval(
+            (start - begin) // step if even else n,
+            from_millis(start),
+            from_millis(start + length),
+            values[start, length],
+        )
+        for n, (start, length) in enumerate(sorted(values))
+    )

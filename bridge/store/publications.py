@@ -1,0 +1,161 @@
+"""What pricing sources publish: kept in the series, told in the change log, once per change."""
+
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlite_utils import Database
+
+from bridge.model import Document, Price, Publication, Tariff
+from bridge.notation import millis
+from bridge.store import changes, event_rows, price_days, programs, series
+from bridge.store.packing import Painted, to_columns
+from bridge.store.sqlite import one, rows
+
+# Price days that begin within this time are armed: their intervals reach devices.
+NEAR = timedelta(days=3)
+NEARER_AT_ONCE = 50  # programs in one transaction
+
+_FACTS = (
+    "zone",
+    "basis",
+    "utility",
+    "rate",
+    "circuit",
+    "cca",
+    "curve",
+    "market",
+    "settlement_unit",
+)
+
+
+def publish(db: Database, source: str, publication: Publication, at: datetime) -> None:
+    """Keep what was published, inside a transaction; write a change where something changed."""
+    if publication.asked:
+        _note_asked(db, source, publication)
+    if not (publication.prices or publication.whole):
+        return
+    tariff = publication.tariff
+    program = programs.program_id(db, source, tariff.context, tariff.program, at, settled=False)
+    _keep_facts(db, program, tariff, at)
+    number = series.series_id(
+        db, program, tariff.payload_type, tariff.unit or "", tariff.currency or ""
+    )
+    changed = _replace(db, number, publication, at)
+    if changed:
+        _tell(db, program, number, changed, at)
+
+
+def _replace(
+    db: Database, number: int, publication: Publication, at: datetime
+) -> tuple[int, int] | None:
+    """Bring the series up to what was published; return the span in which it changed."""
+    said = [_painted(p) for p in sorted(publication.prices, key=lambda p: p.start)]
+    whole = [(millis(start), millis(end)) for start, end in publication.whole]
+    edges = [(p.start, p.start + p.length) for p in said] + whole
+    lo, hi = min(start for start, _ in edges), max(end for _, end in edges)
+    names = series.component_names(db)
+    known = series.within(db, number, lo, hi, names)
+    kept = [k for k in known if not any(start <= k.price.start < end for start, end in whole)]
+    wanted = series.overlay(kept, said)
+    # What reaches out of the window must not be cut where it does.
+    lo = min([lo, *(k.price.start for k in known)])
+    hi = max([hi, *(k.price.start + k.price.length for k in known)])
+    return series.replace(db, number, wanted, lo, hi, at).span
+
+
+def _painted(price: Price) -> Painted:
+    start, end = millis(price.start), millis(price.end)
+    return Painted(
+        start,
+        end - start,
+        *to_columns(price.value),
+        price.status,
+        tuple((c.name, c.type) for c in price.components),
+        tuple(to_columns(c.price) for c in price.components),
+    )
+
+
+def _keep_facts(db: Database, program: str, tariff: Tariff, at: datetime) -> None:
+    facts = {name: value for name, value in asdict(tariff).items() if name in _FACTS}
+    columns = {"program": program, **facts, "issued": 0, "near_to": millis(at + NEAR)}
+    update = ", ".join(f"{name} = excluded.{name}" for name in facts)
+    changed = " OR ".join(f"{name} IS NOT excluded.{name}" for name in facts)
+    db.conn.execute(
+        f"INSERT INTO tariffs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 -- constants
+        f" ON CONFLICT (program) DO UPDATE SET {update} WHERE {changed}",
+        list(columns.values()),
+    )
+
+
+def _tell(db: Database, program: str, number: int, changed: tuple[int, int], at: datetime) -> None:
+    """Write the change, and set the moments of the price days near now that it touches."""
+    about = one(db, price_days.TARIFF + " WHERE t.program = ?", (program,)) or {}
+    until = series.covers_until(db.conn, number, millis(at))
+    seq = changes.append(
+        db, at, "UPDATE", "PRICES", program,
+        after={
+            "program": about["name"],
+            "start": changed[0],
+            "end": changed[1],
+            "covers_until": until,
+        },
+    )  # fmt: skip
+    db.conn.execute("UPDATE tariffs SET issued = ? WHERE program = ?", (seq, program))
+    lo, hi = max(changed[0], millis(at)), min(changed[1], about["near_to"])
+    _arm(db, {**about, "issued": seq}, lo, hi, at)
+
+
+def _arm(db: Database, about: Document, lo: int, hi: int, at: datetime) -> None:
+    """Set the tracks of a program's price days that hold something of [lo, hi) milliseconds."""
+    if lo >= hi:
+        return
+    found = {day.name: day for day in price_days.render(db.conn, about, lo, hi)}
+    for name in price_days.names(about, lo, hi):
+        if name in found:
+            event_rows.arm(db, found[name], at)
+        else:
+            event_rows.disarm(db, name)
+
+
+def nearer(db: Database, at: datetime) -> int:
+    """Arm price days that have come near; return how many programs were looked at."""
+    horizon = millis(at + NEAR)
+    found = rows(
+        db,
+        price_days.TARIFF + " WHERE t.near_to < ? ORDER BY t.near_to LIMIT ?",
+        (horizon, NEARER_AT_ONCE),
+    )
+    for about in found:
+        # A day further, so that this is done once a day.
+        to = horizon + timedelta(days=1) // timedelta(milliseconds=1)
+        db.conn.execute("UPDATE tariffs SET near_to = ? WHERE program = ?", (to, about["program"]))
+        coming = list(price_days.render(db.conn, about, about["near_to"], to))
+        for day in coming:
+            event_rows.arm(db, day, at)
+        if coming:
+            changes.append(
+                db, at, "MOMENT", "PRICES", about["program"], after={"program": about["name"]}
+            )
+    return len(found)
+
+
+def _note_asked(db: Database, source: str, publication: Publication) -> None:
+    """Widen the span of days that were asked for, where it goes on from what was asked before."""
+    first, last = publication.asked or (date.max, date.min)
+    context = publication.tariff.context
+    had = asked(db, source).get(context)
+    if had and first <= had[1] + timedelta(days=1) and last >= had[0] - timedelta(days=1):
+        first, last = min(first, had[0]), max(last, had[1])
+    db.conn.execute(
+        "INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?)",
+        (source, context, first.isoformat(), last.isoformat()),
+    )
+
+
+def asked(db: Any, source: str) -> dict[str, tuple[date, date]]:
+    """Return, for each context of a source, the local days that were asked for."""
+    return {
+        row["context"]: (date.fromisoformat(row["first"]), date.fromisoformat(row["last"]))
+        for row in rows(db, "SELECT context, first, last FROM asked WHERE source = ?", (source,))
+    }

@@ -1,0 +1,46 @@
+"""`getPricing`, string-exact as the utility's, for every series that has a rate and a circuit."""
+
+import asyncio
+
+from aiohttp import web
+
+from bridge.interfaces import PriceHistory
+from bridge.web import Route, reply_tagged
+from bridge.wire import gridx
+
+PATHS = ("/v1/getPricing", "/stage/v1/getPricing")
+LONGEST = 366  # days in one answer
+
+
+class GetPricing:
+    """Answers as the utility's Pricing API does."""
+
+    def __init__(self, history: PriceHistory) -> None:
+        self._history = history
+
+    def routes(self, *, public: bool) -> list[Route]:
+        """Return the routes; `public` asks for no token."""
+        scope = None if public else "read"
+        summary = "A utility's dynamic prices by local day; 204 where none are known"
+        return [
+            Route("GET", PATHS[0], self.pricing, scope, summary),
+            Route("GET", PATHS[1], self.stage, scope, summary),
+        ]
+
+    async def pricing(self, request: web.Request) -> web.Response:
+        """GET /v1/getPricing: whatever does not fit is answered with 204, as the utility does."""
+        asked = gridx.read_query(request.query)
+        if asked is None or (asked.last - asked.first).days >= LONGEST:
+            return web.Response(status=204)
+        days = await self._history.days(
+            asked.utility, asked.rate, asked.circuit, asked.cca, asked.first, asked.last
+        )
+        if not days:
+            return web.Response(status=204)
+        url = str(request.url.with_query(None))
+        body = await asyncio.to_thread(gridx.write_pricing, asked, days, url)
+        return reply_tagged(request, body, "application/json")
+
+    async def stage(self, request: web.Request) -> web.Response:
+        """GET /stage/v1/getPricing: the same."""
+        return await self.pricing(request)
