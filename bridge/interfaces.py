@@ -6,7 +6,7 @@ Each protocol is what one part asks of another; the parts do not know each other
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
@@ -45,7 +45,8 @@ class Batch:
     """Events and prices as an upstream said them, and how to tell it that they are kept.
 
     `complete` says that these events are all there are: what is kept, not over and not listed
-    has been cancelled. `history` is what can be asked for again if the power fails.
+    has been cancelled. `marks` say, in the source's own words, how far it has got, and are
+    kept with the rest. `history` is what can be asked for again if the power fails.
     """
 
     dispatches: Sequence[Dispatch] = ()
@@ -53,6 +54,7 @@ class Batch:
     complete: bool = False
     accepted: Callable[[], Awaitable[None]] = _nothing
     publications: Sequence[Publication] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
     history: bool = False
 
 
@@ -79,8 +81,8 @@ class SourceMemory(Protocol):
     async def heard_from(self, source: str, at: datetime) -> None:
         """Note that the upstream is there."""
 
-    async def asked(self, source: str) -> Mapping[str, tuple[date, date]]:
-        """Return, for each context, the local days whose prices were asked for."""
+    async def marks(self, source: str) -> Mapping[str, str]:
+        """Return how far the source has got, in its own words."""
 
     async def contexts(self, source: str) -> Collection[str]:
         """Return the contexts of the source's programs: those it ever said something of."""
@@ -148,8 +150,11 @@ class Device(Protocol):
 class SignalStore(Protocol):
     """Keeps what sources say."""
 
-    async def save(self, source: Source, batch: Batch, at: datetime) -> None:
-        """Keep events with their prices and change rows, in one transaction."""
+    async def save(self, source: Source, batch: Batch, at: datetime) -> int:
+        """Keep events and prices with their change rows, in one transaction.
+
+        Returns how many published prices were written or withdrawn.
+        """
 
 
 class Timetable(Protocol):

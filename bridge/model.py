@@ -6,7 +6,7 @@ OpenADR 3.1.0 objects as plain dictionaries; the classes here hold what is deriv
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
@@ -299,14 +299,12 @@ class Publication:
     """What a pricing source said of one tariff.
 
     A price replaces what it overlaps. Within the `whole` spans there are no other prices:
-    what was known there and is not said any more was withdrawn. `asked` are the local days
-    that were asked for and answered, with prices or without.
+    what was known there and is not said any more was withdrawn.
     """
 
     tariff: Tariff
     prices: Sequence[Price]
     whole: Sequence[tuple[datetime, datetime]] = ()
-    asked: tuple[date, date] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from bridge.app import running
 from bridge.certificates import write_development_set
 from bridge.config import Settings
 
+VEN = {"kind": "openadr2", "ven_name": "bridge"}
+
 
 @pytest.fixture(scope="session")
 def certs(tmp_path_factory) -> Path:
@@ -33,7 +35,7 @@ def settings(tmp_path):
                 "store": {"path": tmp_path / "bridge.db"},
                 "vtn": {"listen": "127.0.0.1:0"},
                 "admin": {"listen": "127.0.0.1:0"},
-                "sources": [{"kind": "openadr2", "ven_name": "bridge", **s} for s in sources or []],
+                "sources": [s if "kind" in s else {**VEN, **s} for s in sources or []],
                 "devices": [{"kind": "webhook", **d} for d in devices or []],
                 **others,
             }

@@ -4,8 +4,8 @@ The 8,736 hours of 2025 are moved by 735 days, so that weekdays and the days on 
 clocks change stay what they were. Signed, it is two months unless BRIDGE_LONG=1.
 """
 
-import csv
 import asyncio
+import csv
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -20,6 +20,7 @@ from bridge.cli.checking import check_all
 from bridge.cli.common import FAILED, command, fail, say
 from bridge.cli.keep import add_keeping
 from bridge.cli.manage import device, event, token
+from bridge.cli.prices import importing, programs
 from bridge.config import Settings, read_settings
 from bridge.supervise import notify, watchdog
 
@@ -30,7 +31,7 @@ def main() -> None:
     """Take price and demand-response signals from a utility, and hand them to local devices."""
 
 
-for group in (certs, token, event, device):
+for group in (certs, token, event, device, importing, programs):
     main.add_command(group)
 add_keeping(main)
 

@@ -4,9 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bridge.sources.feed import Feed
 from bridge.sources.gridx import GridX
+from bridge.sources.midas import Midas
 from bridge.sources.openadr2 import OpenADR2
+from bridge.sources.pricing import PricingSource
 
-AnySource = Annotated[OpenADR2 | GridX, Field(discriminator="kind")]
+AnySource = Annotated[OpenADR2 | GridX | Midas | Feed, Field(discriminator="kind")]
 
-__all__ = ["AnySource", "GridX", "OpenADR2"]
+__all__ = ["AnySource", "Feed", "GridX", "Midas", "OpenADR2", "PricingSource"]

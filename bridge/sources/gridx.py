@@ -5,6 +5,7 @@ the publication schedule, and every hour beside it. What is answered with 204 is
 published yet or a mistake in the settings; a day that must be there tells which.
 """
 
+import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -20,7 +21,7 @@ from bridge.errors import SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, Publication
 from bridge.notation import Zone
-from bridge.sources.pricing import Asking, PricingSource, asking
+from bridge.sources.pricing import Asking, PricingSource
 from bridge.wire import gridx
 from bridge.wire.gridx import Asked, Curve
 
@@ -29,7 +30,6 @@ log = structlog.get_logger()
 DAY = timedelta(days=1)
 STEP = 14  # days; "do not request more than two weeks of prices at once"
 AHEAD, BEHIND = 7, 6  # days from today for which prices may come, or come late
-APART = timedelta(seconds=0.5)  # between two requests
 OFTEN = timedelta(hours=1)
 # When prices are published, and corrected: local times of the utility.
 SCHEDULE = (time(16, 35), time(17, 35), time(18, 20), time(18, 45))
@@ -52,10 +52,13 @@ class Step:
     series: Series
     first: date
     last: date
+    since: date  # from when on everything was asked for
 
 
 class GridX(PricingSource):
     """A utility at GridX, and which of its series are collected."""
+
+    apart = timedelta(seconds=0.5)
 
     kind: Literal["gridx"]
     base_url: HttpUrl
@@ -86,53 +89,54 @@ class GridX(PricingSource):
     async def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
         """Yield prices as they are published, and what history is missing."""
         self._doubt_rates()
-        async with asking(around.clock, self.timeout, APART) as ask:
+        async with self.asking(around.clock) as ask:
             collecting = _Collecting(self, ask, around)
             async with aclosing(collecting.batches()) as batches:
                 async for batch in batches:
                     yield batch
 
-    async def history(
-        self, around: Surroundings, steps: Sequence[Step]
-    ) -> AsyncGenerator[Batch, None]:
-        """Yield a batch for each step, oldest first."""
-        async with asking(around.clock, self.timeout, APART) as ask:
-            collecting = _Collecting(self, ask, around)
-            for step in steps:
-                yield await collecting.fill(step)
-
-    async def missing(self, around: Surroundings) -> list[Step]:
+    async def backlog(self, around: Surroundings) -> list[Step]:
         """Return which history was not asked for yet, in steps, the oldest first."""
         if self.backfill_from is None:
             return []
-        known = await around.memory.asked(self.name)
+        marks = await around.memory.marks(self.name)
         yesterday = self.today(around.clock.now()) - DAY
-        steps = []
+        begin = max(self.backfill_from, gridx.FIRST_DAY.get(self.utility, date.min))
+        steps: list[Step] = []
         for series in self.series:
-            first = max(self.backfill_from, gridx.FIRST_DAY.get(self.utility, date.min))
-            had = known.get(self._context(series))
-            if had and had[0] <= first <= had[1]:
-                first = had[1] + DAY
+            since, first = begin, begin
+            known = _read_mark(marks.get(self.context(series)))
+            if known and known[0] <= begin <= known[1] + DAY:
+                since, first = known[0], known[1] + DAY
             while first <= yesterday:
                 last = min(first + timedelta(days=STEP - 1), yesterday)
-                steps.append(Step(series, first, last))
+                steps.append(Step(series, first, last, since))
                 first = last + DAY
         return sorted(steps, key=lambda s: s.first)
 
-    def publication(
-        self, series: Series, curves: Sequence[Curve], days: tuple[date, date] | None = None
-    ) -> Publication:
-        """Return what days of a series say; `days` were asked for to fill the history."""
+    async def fill(
+        self, ask: Asking, around: Surroundings, piece: Step
+    ) -> AsyncGenerator[Batch, None]:
+        """Yield the history of a step; one that is answered with nothing was asked for too."""
+        curves = await _Collecting(self, ask, around).days(piece)
+        yield Batch(
+            publications=[self.publication(piece.series, curves)],
+            marks={self.context(piece.series): f"{piece.since}/{piece.last}"},
+            history=True,
+        )
+
+    def publication(self, series: Series, curves: Sequence[Curve]) -> Publication:
+        """Return what days of a series say."""
         newest = curves[-1] if curves else Curve(None, None, None, None, (), whole=False)
         asked = self.asked(series, date.min, date.min)
         return Publication(
             gridx.tariff(asked, newest, self.timezone, self.basis),
             [price for curve in curves for price in curve.prices],
             [curve.span(self.timezone) for curve in curves if curve.whole],
-            days,
         )
 
-    def _context(self, series: Series) -> str:
+    def context(self, series: Series) -> str:
+        """Return what tells a series from the source's others."""
         return self.publication(series, ()).tariff.context
 
     def _doubt_rates(self) -> None:
@@ -158,20 +162,13 @@ class _Collecting:
             async for batch in self._poll():
                 yield batch
             if steps is None:
-                steps = await self._source.missing(self._around)
+                steps = await self._source.backlog(self._around)
             while steps and self._now() < due:
-                yield await self.fill(steps[0])
+                async for batch in self._source.fill(self._ask, self._around, steps[0]):
+                    yield batch
                 del steps[0]
             while self._now() < due:
                 await self._around.clock.sleep((due - self._now()).total_seconds())
-
-    async def fill(self, step: Step) -> Batch:
-        """Return the history of a step; a step that is answered with nothing was asked too."""
-        curves = await self._days(step)
-        days = (step.first, step.last)
-        return Batch(
-            publications=[self._source.publication(step.series, curves, days)], history=True
-        )
 
     async def _poll(self) -> AsyncIterator[Batch]:
         """Ask for what is or may be published of each series; raise what failed at the end."""
@@ -207,7 +204,7 @@ class _Collecting:
         if curves:
             return curves
         # Perhaps the whole is refused because a part of it is not published yet.
-        curves = await self._days(Step(series, first, today))
+        curves = await self.days(Step(series, first, today, first))
         ahead = today + DAY
         while curves and ahead <= today + AHEAD * DAY:
             more = await self._get(series, ahead, ahead)
@@ -216,7 +213,7 @@ class _Collecting:
             curves, ahead = [*curves, *more], ahead + DAY
         return curves
 
-    async def _days(self, step: Step) -> list[Curve]:
+    async def days(self, step: Step) -> list[Curve]:
         """Return the days of a step; where all were refused, perhaps not each of them is."""
         curves = await self._get(step.series, step.first, step.last)
         if curves or step.first == step.last:
@@ -238,7 +235,9 @@ class _Collecting:
         if text is None:
             return []
         try:
-            curves, doubts = gridx.read_pricing(text, self._source.timezone)
+            curves, doubts = await asyncio.to_thread(
+                gridx.read_pricing, text, self._source.timezone
+            )
         except WireError as error:
             raise SourceError(f"{_name(series)}: {error}") from error
         self._doubts += [f"{_name(series)}: {doubt}" for doubt in doubts]
@@ -256,7 +255,7 @@ class _Collecting:
             return
         long_ago = today - 30 * DAY
         known = await self._around.memory.contexts(self._source.name)
-        if self._source._context(series) in known or await self._get(series, long_ago, long_ago):
+        if self._source.context(series) in known or await self._get(series, long_ago, long_ago):
             self._doubts.append(f"{name}: no prices are published yet for {today.isoformat()}")
         else:
             self._doubts.append(
@@ -274,6 +273,11 @@ class _Collecting:
 
     def _now(self) -> datetime:
         return self._around.clock.now()
+
+
+def _read_mark(mark: str | None) -> tuple[date, date] | None:
+    since, _, until = (mark or "").partition("/")
+    return (date.fromisoformat(since), date.fromisoformat(until)) if until else None
 
 
 def _name(series: Series) -> str:

@@ -1,15 +1,18 @@
 """What sources of prices have in common: settings, and asking an upstream over HTTP."""
 
-from collections.abc import AsyncIterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, ClassVar
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
 from pydantic import Field, HttpUrl
 
 from bridge.clock import Clock
 from bridge.errors import SourceError
+from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, OptPolicy
 from bridge.notation import Duration, read_retry_after
 
@@ -17,11 +20,38 @@ LARGEST_ANSWER = 64 * 1024 * 1024  # bytes
 OK, NO_CONTENT = 200, 204
 
 
-class PricingSource(Frozen):
-    """A source that says prices and no events."""
+class PricingSource(Frozen, ABC):
+    """A source that says prices and no events.
+
+    Its backlog is what it has to ask for once, piece by piece: history, or files.
+    """
+
+    apart: ClassVar[timedelta] = timedelta(0)  # between two requests
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     timeout: Duration = timedelta(seconds=60)
+
+    @abstractmethod
+    def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
+        """Yield prices as they come; raise SourceError when the upstream fails."""
+
+    @abstractmethod
+    async def backlog(self, around: Surroundings) -> Sequence[Any]:
+        """Return what was not asked for yet, the oldest first."""
+
+    @abstractmethod
+    def fill(self, ask: "Asking", around: Surroundings, piece: Any) -> AsyncGenerator[Batch, None]:
+        """Yield what a piece of the backlog says; its last batch marks that it was asked for."""
+
+    @asynccontextmanager
+    async def asking(self, clock: Clock) -> AsyncIterator["Asking"]:
+        """Open what asking the upstream needs."""
+        async with ClientSession(
+            timeout=ClientTimeout(total=self.timeout.total_seconds()),
+            cookie_jar=DummyCookieJar(),
+            headers={"Accept": "application/json, */*;q=0.5"},
+        ) as http:
+            yield Asking(http, clock, self.apart)
 
     @property
     def opt_policy(self) -> OptPolicy:
@@ -94,16 +124,3 @@ class Asking:
             if len(body) > LARGEST_ANSWER:
                 raise SourceError(f"answered more than {LARGEST_ANSWER} bytes")
         return bytes(body)
-
-
-@asynccontextmanager
-async def asking(
-    clock: Clock, timeout: timedelta, apart: timedelta = timedelta(0)
-) -> AsyncIterator[Asking]:
-    """Open what asking needs; two requests are `apart`."""
-    async with ClientSession(
-        timeout=ClientTimeout(total=timeout.total_seconds()),
-        cookie_jar=DummyCookieJar(),
-        headers={"Accept": "application/json, */*;q=0.5"},
-    ) as http:
-        yield Asking(http, clock, apart)

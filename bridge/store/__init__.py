@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +35,12 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(path: Path) -> AsyncIterator[Store]:
-    """Open the file for this bridge alone, bring it up to date, and close it afterwards."""
-    with locked(path):
+async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store]:
+    """Open the file, bring it up to date, and close it afterwards.
+
+    A bridge opens it for itself alone; a command may work `beside` a bridge that runs.
+    """
+    with nullcontext() if beside else locked(path):
         store_id = await asyncio.to_thread(prepare, path)
         file = Sqlite(path)
         sources, devices, events = Sources(file), Devices(file), Events(file)

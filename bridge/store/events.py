@@ -27,9 +27,12 @@ class Events:
     def __init__(self, file: Sqlite) -> None:
         self._file = file
 
-    async def save(self, source: Source, batch: Batch, at: datetime) -> None:
-        """Keep events with their prices and change rows, in one transaction."""
-        await self._file.write(
+    async def save(self, source: Source, batch: Batch, at: datetime) -> int:
+        """Keep events and prices with their change rows, in one transaction.
+
+        Returns how many published prices were written or withdrawn.
+        """
+        return await self._file.write(
             lambda db: save_batch(db, source, batch, at), durable=not batch.history
         )
 
@@ -58,8 +61,8 @@ class Events:
         return await self._file.read(read)
 
 
-def save_batch(db: Database, source: Source, batch: Batch, at: datetime) -> None:
-    """Save what a source said, inside a transaction."""
+def save_batch(db: Database, source: Source, batch: Batch, at: datetime) -> int:
+    """Save what a source said, inside a transaction; return how many published prices changed."""
     saving = _Saving(db, source, at)
     for dispatch in batch.dispatches:
         saving.dispatch(dispatch, batch.request_id)
@@ -68,8 +71,8 @@ def save_batch(db: Database, source: Source, batch: Batch, at: datetime) -> None
         for foreign_id in event_rows.missing(db, source.name, listed, at):
             saving.cancel(foreign_id)
     saving.paint()
-    for publication in batch.publications:
-        publications.publish(db, source.name, publication, at)
+    publications.note(db, source.name, batch.marks)
+    return sum(publications.publish(db, source.name, p, at) for p in batch.publications)
 
 
 class _Saving:

@@ -232,12 +232,11 @@ CREATE TABLE tariffs (
 CREATE INDEX tariffs_by_circuit ON tariffs (rate, circuit);
 CREATE INDEX tariffs_by_near ON tariffs (near_to);
 
-CREATE TABLE asked (
+CREATE TABLE marks (
     source TEXT NOT NULL,
-    context TEXT NOT NULL,
-    first TEXT NOT NULL,
-    last TEXT NOT NULL,
-    PRIMARY KEY (source, context)
+    name TEXT NOT NULL,
+    mark TEXT NOT NULL,
+    PRIMARY KEY (source, name)
 ) STRICT, WITHOUT ROWID;
 
 ALTER TABLE series ADD COLUMN longest INTEGER NOT NULL DEFAULT 0;

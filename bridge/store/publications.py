@@ -1,8 +1,8 @@
 """What pricing sources publish: kept in the series, told in the change log, once per change."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import date, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
@@ -10,7 +10,7 @@ from bridge.model import Document, Price, Publication, Tariff
 from bridge.notation import millis
 from bridge.store import changes, event_rows, price_days, programs, series
 from bridge.store.packing import Painted, to_columns
-from bridge.store.sqlite import one, rows
+from bridge.store.sqlite import one, rows, write_many
 
 # Price days that begin within this time are armed: their intervals reach devices.
 NEAR = timedelta(days=3)
@@ -29,12 +29,13 @@ _FACTS = (
 )
 
 
-def publish(db: Database, source: str, publication: Publication, at: datetime) -> None:
-    """Keep what was published, inside a transaction; write a change where something changed."""
-    if publication.asked:
-        _note_asked(db, source, publication)
+def publish(db: Database, source: str, publication: Publication, at: datetime) -> int:
+    """Keep what was published, inside a transaction; write a change where something changed.
+
+    Returns how many prices were written or withdrawn.
+    """
     if not (publication.prices or publication.whole):
-        return
+        return 0
     tariff = publication.tariff
     program = programs.program_id(db, source, tariff.context, tariff.program, at, settled=False)
     _keep_facts(db, program, tariff, at)
@@ -42,14 +43,13 @@ def publish(db: Database, source: str, publication: Publication, at: datetime) -
         db, program, tariff.payload_type, tariff.unit or "", tariff.currency or ""
     )
     changed = _replace(db, number, publication, at)
-    if changed:
-        _tell(db, program, number, changed, at)
+    if changed.span:
+        _tell(db, program, number, changed.span, at)
+    return len(changed.new) or len(changed.gone)
 
 
-def _replace(
-    db: Database, number: int, publication: Publication, at: datetime
-) -> tuple[int, int] | None:
-    """Bring the series up to what was published; return the span in which it changed."""
+def _replace(db: Database, number: int, publication: Publication, at: datetime) -> series.Replaced:
+    """Bring the series up to what was published."""
     said = [_painted(p) for p in sorted(publication.prices, key=lambda p: p.start)]
     whole = [(millis(start), millis(end)) for start, end in publication.whole]
     edges = [(p.start, p.start + p.length) for p in said] + whole
@@ -61,7 +61,7 @@ def _replace(
     # What reaches out of the window must not be cut where it does.
     lo = min([lo, *(k.price.start for k in known)])
     hi = max([hi, *(k.price.start + k.price.length for k in known)])
-    return series.replace(db, number, wanted, lo, hi, at).span
+    return series.replace(db, number, wanted, lo, hi, at)
 
 
 def _painted(price: Price) -> Painted:
@@ -140,22 +140,10 @@ def nearer(db: Database, at: datetime) -> int:
     return len(found)
 
 
-def _note_asked(db: Database, source: str, publication: Publication) -> None:
-    """Widen the span of days that were asked for, where it goes on from what was asked before."""
-    first, last = publication.asked or (date.max, date.min)
-    context = publication.tariff.context
-    had = asked(db, source).get(context)
-    if had and first <= had[1] + timedelta(days=1) and last >= had[0] - timedelta(days=1):
-        first, last = min(first, had[0]), max(last, had[1])
-    db.conn.execute(
-        "INSERT OR REPLACE INTO asked VALUES (?, ?, ?, ?)",
-        (source, context, first.isoformat(), last.isoformat()),
+def note(db: Database, source: str, marks: Mapping[str, str]) -> None:
+    """Keep how far a source has got, in the transaction that keeps what it said."""
+    write_many(
+        db,
+        "INSERT OR REPLACE INTO marks (source, name, mark) VALUES (?, ?, ?)",
+        ((source, name, mark) for name, mark in marks.items()),
     )
-
-
-def asked(db: Any, source: str) -> dict[str, tuple[date, date]]:
-    """Return, for each context of a source, the local days that were asked for."""
-    return {
-        row["context"]: (date.fromisoformat(row["first"]), date.fromisoformat(row["last"]))
-        for row in rows(db, "SELECT context, first, last FROM asked WHERE source = ?", (source,))
-    }

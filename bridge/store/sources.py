@@ -3,13 +3,13 @@
 import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
 from bridge.model import Answer, Document, Registration
 from bridge.notation import from_millis, millis
-from bridge.store import changes, event_rows, publications
+from bridge.store import changes, event_rows
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 
 # Being heard of is kept in memory and written this seldom: flash memory wears out.
@@ -140,9 +140,11 @@ class Sources:
         )
         return {r["name"]: from_millis(r["heard"]) for r in found} | self._heard
 
-    async def asked(self, source: str) -> Mapping[str, tuple[date, date]]:
-        """Return, for each context, the local days whose prices were asked for."""
-        return await self._file.read(lambda db: publications.asked(db, source))
+    async def marks(self, source: str) -> Mapping[str, str]:
+        """Return how far the source has got, in its own words."""
+        sql = "SELECT name, mark FROM marks WHERE source = ?"
+        found = await self._file.read(lambda db: rows(db, sql, (source,)))
+        return {row["name"]: row["mark"] for row in found}
 
     async def contexts(self, source: str) -> Collection[str]:
         """Return the contexts of the source's programs: those it ever said something of."""

@@ -5,7 +5,7 @@ import asyncio
 from aiohttp import web
 
 from bridge.interfaces import PriceHistory
-from bridge.web import Route, reply_tagged
+from bridge.web import Problem, Route, reply_tagged
 from bridge.wire import gridx
 
 PATHS = ("/v1/getPricing", "/stage/v1/getPricing")
@@ -30,8 +30,10 @@ class GetPricing:
     async def pricing(self, request: web.Request) -> web.Response:
         """GET /v1/getPricing: whatever does not fit is answered with 204, as the utility does."""
         asked = gridx.read_query(request.query)
-        if asked is None or (asked.last - asked.first).days >= LONGEST:
+        if asked is None:
             return web.Response(status=204)
+        if (asked.last - asked.first).days >= LONGEST:
+            raise Problem(400, f"enddate: ask for at most {LONGEST} days at once")
         days = await self._history.days(
             asked.utility, asked.rate, asked.circuit, asked.cca, asked.first, asked.last
         )
