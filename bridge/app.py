@@ -65,7 +65,10 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         }
         for source in settings.sources:
             job = health.job(f"source:{source.name}")
-            jobs[job.name] = partial(ingest, source, store.events, store.sources, clock, job)
+            jobs[job.name] = partial(
+                ingest, source, store.events, store.sources, store.prices, clock, job,
+                settings.adders,
+            )  # fmt: skip
         vitals = Vitals(
             health=health,
             sources=[s.name for s in settings.sources],

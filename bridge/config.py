@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from bridge import certificates
+from bridge.adders import Adder
 from bridge.devices import AnyDevice
 from bridge.errors import SettingsError
 from bridge.model import Frozen
@@ -129,6 +130,7 @@ class Settings(BaseSettings):
     admin: Admin | None = None
     sources: tuple[AnySource, ...] = ()
     devices: tuple[AnyDevice, ...] = ()
+    adders: tuple[Adder, ...] = ()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Settings":
@@ -138,11 +140,10 @@ class Settings(BaseSettings):
             if twice:
                 raise ValueError(f"two {kind}s are named {twice[0]!r}; give each its own name")
         programs = [name for s in self.sources for name in s.program_names.values()]
+        programs += [adder.name for adder in self.adders]
         twice = sorted({n for n in programs if programs.count(n) > 1})
         if twice:
-            raise ValueError(
-                f"two programs are named {twice[0]!r}; give each market context its own"
-            )
+            raise ValueError(f"two programs are named {twice[0]!r}; give each a name of its own")
         return self
 
 

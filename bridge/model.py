@@ -292,6 +292,7 @@ class Tariff:
     curve: str | None = None  # GridX's priceCurveName, marketName, settlementUnit
     market: str | None = None
     settlement_unit: str | None = None
+    derived_from: str | None = None  # the program that local adders are added to
 
 
 @dataclass(frozen=True, slots=True)

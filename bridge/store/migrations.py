@@ -226,6 +226,7 @@ CREATE TABLE tariffs (
     curve TEXT,
     market TEXT,
     settlement_unit TEXT,
+    derived_from TEXT,
     issued INTEGER NOT NULL,
     near_to INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

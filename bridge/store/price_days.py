@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from bridge.model import Document, Event, Interval
+from bridge.model import Document, Event, Interval, Tariff
 from bridge.notation import day_span, from_millis, millis, to_json
 from bridge.store import series
 from bridge.store.packing import Kept, from_columns
@@ -18,8 +18,24 @@ from bridge.store.sqlite import rows
 from bridge.wire import openadr3
 
 TARIFF = "SELECT t.*, p.name, p.source FROM tariffs t JOIN programs p ON p.id = t.program"
+FACTS = (
+    "zone", "basis", "utility", "rate", "circuit", "cca", "curve", "market", "settlement_unit",
+    "derived_from",
+)  # fmt: skip
 _NAME = re.compile(r"(.+)-(\d{4}-\d\d-\d\d)")
 Said = tuple[Document, Kept]  # a series, and a price of it
+
+
+def to_tariff(row: Document) -> Tariff:
+    """Return what a program with its tariff and its series is the price of."""
+    return Tariff(
+        program=row["name"],
+        context=row["context"],
+        payload_type=row["payload_type"],
+        unit=row["unit"] or None,
+        currency=row["currency"] or None,
+        **{name: row[name] for name in FACTS},
+    )
 
 
 def render(db: Any, about: Document, lo: int, hi: int) -> Iterator[Event]:

@@ -17,6 +17,7 @@ from bridge.model import (
 from bridge.notation import day_span, from_millis, millis
 from bridge.store import series
 from bridge.store.packing import LARGEST, Kept, Names, from_columns, unpack
+from bridge.store.price_days import to_tariff
 from bridge.store.sources import Sources
 from bridge.store.sqlite import Sqlite, one, rows
 
@@ -27,13 +28,15 @@ WHERE (? IS NULL OR s.payload_type = ?) AND (? IS NULL OR p.name = ?) ORDER BY p
 """
 _PROGRAMS = """
 SELECT p.id, p.name AS programName, p.source, p.context, t.zone, t.basis, t.utility, t.rate,
-    t.circuit, t.cca
+    t.circuit, t.cca, t.derived_from
 FROM programs p LEFT JOIN tariffs t ON t.program = p.id
 WHERE ? IS NULL OR p.name = ? ORDER BY p.name
 """
 _TARIFF = """
 SELECT p.name, p.context, s.id, s.payload_type, s.unit, s.currency, s.longest, t.*
 FROM tariffs t JOIN programs p ON p.id = t.program JOIN series s ON s.program = t.program
+"""
+_BY_CIRCUIT = f"""{_TARIFF}
 WHERE t.rate = ? AND t.circuit = ? AND t.utility = ? AND t.cca IS ?
 ORDER BY s.payload_type <> 'PRICE', p.created, s.id LIMIT 1
 """
@@ -59,13 +62,19 @@ class Prices:
         """Return the prices that are asked for, by program, series, start and since."""
         return await self._file.read(lambda db: list(islice(_answer(db, question), question.limit)))
 
+    async def tariffs(self, program: str) -> list[Tariff]:
+        """Return what a pricing source's program is the price of, a tariff for each series."""
+        sql = f"{_TARIFF} WHERE p.name = ?"
+        found = await self._file.read(lambda db: rows(db, sql, (program,)))
+        return [to_tariff(row) for row in found]
+
     async def days(
         self, utility: str, rate: str, circuit: str, cca: str | None, first: date, last: date
     ) -> list[PriceDay]:
         """Return local days of a utility's series, the last included; none where none is known."""
 
         def read(db: Any) -> list[PriceDay]:
-            found = one(db, _TARIFF, (rate, circuit, utility, cca))
+            found = one(db, _BY_CIRCUIT, (rate, circuit, utility, cca))
             return list(_days(db, found, first, last)) if found else []
 
         return await self._file.read(read)
@@ -185,18 +194,3 @@ def _days(db: Any, found: Document, first: date, last: date) -> Iterator[PriceDa
         if at > begin:
             yield PriceDay(tariff, start, end, tuple(known[begin:at]))
         day += timedelta(days=1)
-
-
-def to_tariff(row: Document) -> Tariff:
-    """Return what a program with its tariff and its series is the price of."""
-    named = (
-        "zone", "basis", "utility", "rate", "circuit", "cca", "curve", "market", "settlement_unit",
-    )  # fmt: skip
-    return Tariff(
-        program=row["name"],
-        context=row["context"],
-        payload_type=row["payload_type"],
-        unit=row["unit"] or None,
-        currency=row["currency"] or None,
-        **{name: row[name] for name in named},
-    )

@@ -10,23 +10,12 @@ from bridge.model import Document, Price, Publication, Tariff
 from bridge.notation import millis
 from bridge.store import changes, event_rows, price_days, programs, series
 from bridge.store.packing import Painted, to_columns
+from bridge.store.price_days import FACTS
 from bridge.store.sqlite import one, rows, write_many
 
 # Price days that begin within this time are armed: their intervals reach devices.
 NEAR = timedelta(days=3)
 NEARER_AT_ONCE = 50  # programs in one transaction
-
-_FACTS = (
-    "zone",
-    "basis",
-    "utility",
-    "rate",
-    "circuit",
-    "cca",
-    "curve",
-    "market",
-    "settlement_unit",
-)
 
 
 def publish(db: Database, source: str, publication: Publication, at: datetime) -> int:
@@ -77,7 +66,7 @@ def _painted(price: Price) -> Painted:
 
 
 def _keep_facts(db: Database, program: str, tariff: Tariff, at: datetime) -> None:
-    facts = {name: value for name, value in asdict(tariff).items() if name in _FACTS}
+    facts = {name: value for name, value in asdict(tariff).items() if name in FACTS}
     columns = {"program": program, **facts, "issued": 0, "near_to": millis(at + NEAR)}
     update = ", ".join(f"{name} = excluded.{name}" for name in facts)
     changed = " OR ".join(f"{name} IS NOT excluded.{name}" for name in facts)

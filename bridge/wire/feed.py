@@ -180,8 +180,13 @@ def rows(
         return
     try:
         lines = io.TextIOWrapper(rest, "utf-8-sig", newline="")
-        for row in csv.DictReader(lines, delimiter=fields.delimiter):
-            yield {(k or "").strip(): v for k, v in row.items()}
+        table = csv.DictReader(lines, delimiter=fields.delimiter)
+        table.fieldnames = [name.strip() for name in table.fieldnames or ()]
+        missing = [name for name in _names(fields.start) if name not in table.fieldnames]
+        if missing:
+            there = ", ".join(table.fieldnames)[:200] or "none"
+            raise WireError(f"has no column {missing[0]}; there are: {there}")
+        yield from table
     except (UnicodeDecodeError, csv.Error) as error:
         raise WireError(f"is not CSV in UTF-8 ({error})") from error
 

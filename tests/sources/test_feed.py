@@ -1,0 +1,225 @@
+"""Feeds: by URL, from a file, from a watched folder; and the official vintage file, whole."""
+
+import csv
+import io
+import json
+import os
+import time
+import zipfile
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from aiohttp import web
+
+from bridge.notation import from_json
+from tests.peers import SHARED, Served, SimClock, eventually, kept_prices, replaced_prices, started
+from tests.sources.test_gridx import Scene
+
+HOUR = timedelta(hours=1)
+VINTAGE = SHARED / "data" / "pge-nbt-2025-vintage.csv.zip"
+
+
+def rows(start, values):
+    return [
+        {
+            "start": (start + n * HOUR).isoformat(),
+            "end": (start + (n + 1) * HOUR).isoformat(),
+            "value": v,
+        }
+        for n, v in enumerate(values)
+    ]
+
+
+def write(path, text, age=60):
+    path.write_text(text)
+    then = time.time() - age
+    os.utime(path, (then, then))
+
+
+class Url(Served):
+    path = "/prices.json"
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.status = "[]", 200
+
+    async def answer(self, request):
+        return web.Response(text=self.text, status=self.status, content_type="application/json")
+
+
+@pytest.fixture
+def now():
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+async def test_a_url_is_read_again_and_again(settings, bridge, tmp_path, now):
+    peer, clock = Url(), SimClock(now)
+    peer.text = json.dumps(rows(now, [0.1, -0.0408]))
+    async with started(peer):
+        about = {"kind": "feed", "name": "pge", "url": peer.url, "program": "F", "currency": "EUR"}
+        async with bridge(settings([about]), clock) as running:
+            scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
+            await eventually(lambda: scene.job.last_success)
+            assert [str(r.value) for r in await kept_prices(running.store, "F", now)] == [
+                "0.1",
+                "-0.0408",
+            ]
+            peer.text = json.dumps(rows(now, [0.1, 0.5]))
+            await scene.polled()
+            assert [str(r.value) for r in await kept_prices(running.store, "F", now)] == [
+                "0.1",
+                "0.5",
+            ]
+            (was,) = await replaced_prices(running.store, "F")
+            assert str(was.value) == "-0.0408"
+            for text, status, said in (
+                ("<html>", 200, "no column start"),
+                ("[]", 500, "answered 500"),
+            ):
+                peer.text, peer.status = text, status
+                await scene.passing(lambda s=said: scene.job.problem and s in scene.job.problem)
+            assert len(await kept_prices(running.store, "F", now)) == 2
+            peer.text, peer.status = json.dumps([*rows(now, [0.1, 0.5]), {"start": "x"}]), 200
+            await scene.passing(lambda: scene.job.warning)
+            assert "row 3" in scene.job.warning
+            assert scene.job.problem is None
+
+
+async def test_a_watched_folder(settings, bridge, tmp_path, now):
+    folder, clock = tmp_path / "in", SimClock(now + timedelta(minutes=1))
+    folder.mkdir()
+    about = {"kind": "feed", "name": "pge", "folder": folder, "fields": {"program": "name"}}
+    clock.set(datetime.now(UTC))
+    async with bridge(settings([about]), clock) as running:
+        scene = Scene(None, None, clock, running, tmp_path / "bridge.db")
+        await eventually(lambda: scene.job.last_success)
+        write(folder / "a.json", json.dumps([{**r, "name": "A"} for r in rows(now, [1, 2])]))
+        write(folder / ".hidden.json", "x")
+        await scene.polled()
+        await scene.polled()
+        assert len(await kept_prices(running.store, "A", now)) == 2
+        write(
+            folder / "b.csv",
+            "name,start,end,value\nB,2026-01-01T00:00:00Z,2026-01-01T01:00:00Z,7\nB,?,,\n",
+        )
+        write(folder / "c.json", "{")
+        await scene.polled()
+        await scene.polled()
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        assert [str(r.value) for r in await kept_prices(running.store, "B", start)] == ["7"]
+        assert "b.csv: row 2" in scene.job.warning
+        assert "c.json: is not JSON" in scene.job.warning
+        write(folder / "a.json", json.dumps([{**r, "name": "A"} for r in rows(now, [1, 3])]), 30)
+        write(folder / "c.json", "[]")
+        await scene.polled()
+        await scene.polled()
+        assert [str(r.value) for r in await kept_prices(running.store, "A", now)] == ["1", "3"]
+        assert "c.json" not in (scene.job.warning or "")
+
+
+async def test_a_file_that_is_being_written_is_left_alone(settings, bridge, tmp_path, now):
+    path, clock = tmp_path / "prices.json", SimClock(datetime.now(UTC))
+    path.write_text(json.dumps(rows(now, [1])))
+    about = {"kind": "feed", "name": "pge", "path": path}
+    async with bridge(settings([about]), clock) as running:
+        scene = Scene(None, None, clock, running, tmp_path / "bridge.db")
+        await eventually(lambda: scene.job.last_success)
+        assert await running.store.prices.programs(clock.now()) == []
+        await scene.polled()
+        await scene.polled()
+        assert len(await kept_prices(running.store, "pge", now)) == 1
+        path.unlink()
+        await scene.passing(lambda: scene.job.problem)
+        assert "is not there" in scene.job.problem
+
+
+async def test_a_feed_with_a_rate_and_a_circuit_is_served_as_the_utility_serves_it(
+    settings, bridge, tmp_path, now
+):
+    path, clock = tmp_path / "prices.json", SimClock(datetime.now(UTC))
+    write(path, json.dumps(rows(now, [0.1, 0.2])))
+    about = {
+        "kind": "feed", "name": "pge", "path": path, "utility": "PGE", "rate": "R", "circuit": "007",
+        "currency": "USD",
+    }  # fmt: skip
+    async with bridge(settings([about]), clock) as running:
+        scene = Scene(None, None, clock, running, tmp_path / "bridge.db")
+        await eventually(lambda: scene.job.last_success)
+        status, body = await scene.get(
+            "/v1/getPricing?utility=PGE&market=DAM&program=CalFUSE&ratename=R&representativeCircuitId=007"
+            f"&startdate={now:%Y%m%d}&enddate={now + HOUR:%Y%m%d}"
+        )
+        assert status == 200
+        prices = [p["intervalPrice"] for d in from_json(body)["data"] for p in d["priceDetails"]]
+        assert prices == ["0.100000", "0.200000"]
+
+
+async def test_the_official_vintage_file_imports_whole_by_settings_alone(tmp_path):
+    if not VINTAGE.exists():
+        pytest.skip("../shared is not here")
+    from click.testing import CliRunner
+
+    from bridge.cli import main
+    from bridge.store import open_store
+
+    (tmp_path / "bridge.toml").write_text(
+        """
+        [[sources]]
+        kind = "feed"
+        name = "nbt"
+        folder = "."
+        payload_type = "EXPORT_PRICE"
+        currency = "USD"
+        timezone = "America/Los_Angeles"
+        [sources.fields]
+        program = "RIN"
+        start = ["DateStart", "TimeStart"]
+        end = ["DateEnd", "TimeEnd"]
+        end_inclusive = true
+        value = "Value"
+        time_format = "%m/%d/%Y %H:%M:%S"
+        """
+    )
+    import asyncio
+
+    command = [
+        "import",
+        "prices",
+        str(VINTAGE),
+        "--source",
+        "nbt",
+        "--json",
+        "-c",
+        str(tmp_path / "bridge.toml"),
+    ]
+    said = []
+    for _ in range(2):
+        result = await asyncio.to_thread(CliRunner().invoke, main, command)
+        assert result.exit_code == 0, result.output
+        said.append(json.loads(result.stdout))
+    assert said[0] == {"prices": 350_640, "changed": 350_640, "problems": []}
+    assert said[1] == {"prices": 350_640, "changed": 0, "problems": []}
+    wanted = defaultdict(lambda: defaultdict(Decimal))
+    with zipfile.ZipFile(VINTAGE) as archive:
+        name = next(n for n in archive.namelist() if not n.startswith("__"))
+        for row in csv.DictReader(io.TextIOWrapper(archive.open(name), "utf-8-sig")):
+            year = row["DateStart"].rsplit("/", 1)[1]
+            wanted[row["RIN"]][year] += Decimal(row["Value"])
+    async with open_store(tmp_path / "bridge.db") as store:
+        for rin, years in wanted.items():
+            found = defaultdict(Decimal)
+            held = await kept_prices(
+                store,
+                rin,
+                datetime(2024, 1, 1, tzinfo=UTC),
+                payload_type="EXPORT_PRICE",
+                limit=10**6,
+            )
+            for price in held:
+                found[str(price.start.year)] += price.value
+            assert found == years
+            assert {p.end - p.start for p in held} == {HOUR}
+            assert len(held) == 175_320
+            assert await replaced_prices(store, rin) == []
