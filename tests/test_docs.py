@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from bridge import config
+from bridge.adders import Adder
 from bridge.config import read_settings
 from bridge.devices import Webhook
-from bridge.sources import OpenADR2
+from bridge.wire.feed import Fields
 from tests.peers import RawVtn, event, eventually, signal, started
 
 ROOT = Path(__file__).parent.parent
@@ -70,26 +71,37 @@ def test_the_example_loads(example):
     assert found.devices[0].name == "heatpump"
 
 
+def switched_on(path):
+    """Return the example with its switched-off sections as settings, and their text by kind."""
+    text = re.sub(r"^#(?! )", "", path.read_text(), flags=re.MULTILINE)
+    path.write_text(text)
+    return read_settings(path), text
+
+
 def test_the_example_names_every_key_with_its_default(example):
-    text = EXAMPLE.read_text()
-    shown = read_settings(example)
+    shown, text = switched_on(example)
+    sources = {s.kind: s for s in shown.sources}
     models = {
-        "site": (config.Site, shown.site), "store": (config.StoreFile, None), "vtn": (config.Vtn, shown.vtn),
-        "admin": (config.Admin, shown.admin), "sources": (OpenADR2, shown.sources[0]),
-        "devices": (Webhook, shown.devices[0]),
+        "[site]": (config.Site, shown.site), "[store]": (config.StoreFile, None),
+        "[vtn]": (config.Vtn, shown.vtn), "[admin]": (config.Admin, shown.admin),
+        **{f'[[sources]]\nkind = "{kind}"': (type(found), found) for kind, found in sources.items()},
+        "[sources.fields]": (Fields, sources["feed"].fields),
+        "[[adders]]": (Adder, shown.adders[0]), "[[devices]]": (Webhook, shown.devices[0]),
     }  # fmt: skip
+    assert set(sources) == {"openadr2", "gridx", "midas", "feed"}
     for section, (model, value) in models.items():
-        body = re.split(rf"^\[+{section}\]+$", text, flags=re.MULTILINE)[1].split("\n[")[0]
-        if section == "sources":
+        body = text.split(f"\n{section}")[1].split("\n[")[0]
+        body = "\n" + section.partition("\n")[2] + body
+        if "openadr2" in section:
             body += text.split("[sources.programs]")[1]
         for name, about in model.model_fields.items():
-            if name == "programs" and section == "sources":
+            if (name == "programs" and "openadr2" in section) or name == "fields":
                 continue
-            assert re.search(rf"^(# )?{name} = ", body, re.MULTILINE), f"[{section}] {name}"
+            assert re.search(rf"^(# )?{name} = ", body, re.MULTILINE), f"{section} {name}"
             commented = re.search(rf"^# {name} = ", body, re.MULTILINE)
-            free = {"timezone", "name", "cert", "key", "ca"}
+            free = {"timezone", "name", "cert", "key", "ca", "url", "time_of_use"}
             if value is not None and not commented and not about.is_required() and name not in free:
-                assert getattr(value, name) == about.default, f"[{section}] {name}"
+                assert getattr(value, name) == about.default, f"{section} {name}"
 
 
 def test_no_private_key_is_tracked():

@@ -132,8 +132,12 @@ def replace(
 
 
 def overlay(known: Sequence[Kept], said: Sequence[Painted]) -> list[Painted]:
-    """Return what holds when what is said replaces whatever it overlaps of what is known."""
-    return flatten([[*said][::-1], [k.price for k in known]])
+    """Return what holds when what is said, in order, replaces whatever it overlaps.
+
+    Of two that are said and overlap, the later one holds.
+    """
+    overlaps = any(a.start + a.length > b.start for a, b in pairwise(said))
+    return flatten([[*said][::-1] if overlaps else said, [k.price for k in known]])
 
 
 def write_day(

@@ -17,9 +17,11 @@ class GetPricing:
 
     def __init__(self, history: PriceHistory) -> None:
         self._history = history
+        self._headers: dict[str, str] = {}
 
     def routes(self, *, public: bool) -> list[Route]:
-        """Return the routes; `public` asks for no token."""
+        """Return the routes; `public` asks for no token, and any web page may ask then."""
+        self._headers = {"Access-Control-Allow-Origin": "*"} if public else {}
         scope = None if public else "read"
         summary = "A utility's dynamic prices by local day; 204 where none are known"
         return [
@@ -31,17 +33,19 @@ class GetPricing:
         """GET /v1/getPricing: whatever does not fit is answered with 204, as the utility does."""
         asked = gridx.read_query(request.query)
         if asked is None:
-            return web.Response(status=204)
+            return web.Response(status=204, headers=self._headers)
         if (asked.last - asked.first).days >= LONGEST:
             raise Problem(400, f"enddate: ask for at most {LONGEST} days at once")
         days = await self._history.days(
             asked.utility, asked.rate, asked.circuit, asked.cca, asked.first, asked.last
         )
         if not days:
-            return web.Response(status=204)
+            return web.Response(status=204, headers=self._headers)
         url = str(request.url.with_query(None))
         body = await asyncio.to_thread(gridx.write_pricing, asked, days, url)
-        return reply_tagged(request, body, "application/json")
+        reply = reply_tagged(request, body, "application/json")
+        reply.headers.update(self._headers)
+        return reply
 
     async def stage(self, request: web.Request) -> web.Response:
         """GET /stage/v1/getPricing: the same."""
