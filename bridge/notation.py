@@ -3,6 +3,7 @@
 import email.utils
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -10,6 +11,8 @@ import simplejson
 from pydantic import AfterValidator, BeforeValidator
 
 ZERO = timedelta(0)
+LAST_YEAR = 9000
+MOST_DIGITS = 40  # of an amount, before and after the point
 LONGEST_RETRY_AFTER = 3600.0  # seconds that a peer may ask to be left alone
 LONGEST_SETTING = 100 * 365 * 86400  # seconds that a setting may say
 
@@ -84,6 +87,27 @@ def read_time(text: str) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
+def read_amount(said: Any) -> Decimal:
+    """Read an amount exactly, from text or a number; raise ValueError where it is none."""
+    try:
+        if isinstance(said, bool):
+            raise TypeError(said)
+        amount = Decimal(said.strip() if isinstance(said, str) else said)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise ValueError(f"{said!r} is not an amount") from error
+    _, digits, exponent = amount.as_tuple()
+    if not amount.is_finite() or len(digits) > MOST_DIGITS or abs(int(exponent)) > MOST_DIGITS:
+        raise ValueError(f"{str(said)[:40]!r} is not an amount")
+    return amount
+
+
+def to_utc(moment: datetime) -> datetime:
+    """Return an aware time in UTC; raise ValueError for one at the end of all days."""
+    if moment.year > LAST_YEAR:
+        raise ValueError(f"{moment.year} is not a year that is planned for")
+    return moment.astimezone(UTC)
+
+
 def write_time(moment: datetime) -> str:
     """Write a time as RFC 3339 in UTC, with fractions only where there are some."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -135,8 +159,11 @@ def to_json(value: object) -> str:
 
 
 def from_json(text: str | bytes) -> Any:
-    """Read JSON with decimals kept exact."""
-    return simplejson.loads(text, use_decimal=True)
+    """Read JSON with decimals kept exact; raise ValueError where it is none."""
+    try:
+        return simplejson.loads(text, use_decimal=True)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _plain(value: object) -> object:

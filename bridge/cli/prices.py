@@ -16,6 +16,7 @@ from bridge.cli.common import command, say, table
 from bridge.clock import WallClock
 from bridge.config import Settings, read_settings
 from bridge.errors import BridgeError, SettingsError, WireError
+from bridge.ingest import with_derived
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Document
 from bridge.notation import write_time
@@ -145,14 +146,15 @@ def _feed(settings: Settings, source: str | None, about: dict[str, str | None]) 
 class _Import:
     """What an import has done so far."""
 
-    def __init__(self, store: Store, source: PricingSource) -> None:
-        self._store, self._source = store, source
+    def __init__(self, store: Store, source: PricingSource, settings: Settings) -> None:
+        self._store, self._source, self._adders = store, source, settings.adders
         self.read = self.changed = 0
         self.problems: list[str] = []
 
     async def save(self, batch: Batch) -> None:
         """Keep a piece, beside a bridge that may be running."""
-        self.changed += await self._store.events.save(self._source, batch, datetime.now(UTC))
+        whole = with_derived(batch, self._adders)
+        self.changed += await self._store.events.save(self._source, whole, datetime.now(UTC))
         self.read += sum(len(p.prices) for p in batch.publications)
 
     def result(self) -> Document:
@@ -162,7 +164,7 @@ class _Import:
 
 async def _import_files(settings: Settings, source: Feed, files: Sequence[Path]) -> Document:
     async with open_store(settings.store.path, beside=True) as store:
-        done = _Import(store, source)
+        done = _Import(store, source, settings)
         for path in files:
             with closing(feed.open_all(path)) as contents:
                 for name, content, size in contents:
@@ -185,7 +187,7 @@ async def _import_files(settings: Settings, source: Feed, files: Sequence[Path])
 
 async def _import_history(settings: Settings, source: PricingSource) -> Document:
     async with open_store(settings.store.path, beside=True) as store:
-        done = _Import(store, source)
+        done = _Import(store, source, settings)
         warned: list[str | None] = []
         around = Surroundings(store.sources, WallClock(), lambda _: None, warned.append)
         async with source.asking(around.clock) as ask:

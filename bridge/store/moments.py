@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from bridge.model import Firing, Moment, OptType, Track
+from bridge.model import Document, Event, Firing, Moment, OptType, Track
 from bridge.notation import from_millis, millis
 from bridge.store import changes, event_rows, price_days, publications
-from bridge.store.sqlite import Sqlite, one, rows
+from bridge.store.sqlite import Sqlite, one, rows, write_many
 
 AT_ONCE = 5_000  # tracks looked at in one go
 KEEP_CHANGES = timedelta(days=7)
@@ -64,7 +64,7 @@ class Moments:
     async def due(self, now: datetime) -> list[Track]:
         """Return tracks with a moment due, the earliest first."""
 
-        def read(db: Any) -> list[Track]:
+        def read(db: Any) -> tuple[list[Track], set[str]]:
             tracks = rows(
                 db,
                 "SELECT * FROM tracks WHERE next_at <= ? ORDER BY next_at LIMIT ?",
@@ -74,20 +74,17 @@ class Moments:
             marks = ", ".join("?" * len(names))
             kept = {e.id: e for e in event_rows.event_rows(db, f"e.id IN ({marks})", tuple(names))}
             kept |= {e.id: e for e in price_days.by_name(db, names - kept.keys())}
-            return [
-                Track(
-                    kept[t["event"]],
-                    t["device"],
-                    timedelta(milliseconds=t["shift"]),
-                    bool(t["started"]),
-                    from_millis(t["fired_to"]),
-                    bool(t["fresh"]),
-                )
-                for t in tracks
-                if t["event"] in kept
-            ]
+            found = [_track(t, kept[t["event"]]) for t in tracks if t["event"] in kept]
+            return found, names - kept.keys()
 
-        return await self._file.read(read)
+        found, gone = await self._file.read(read)
+        if gone:  # price days whose last price was withdrawn: nothing of them is due any more
+            await self._file.write(
+                lambda db: write_many(
+                    db, "DELETE FROM tracks WHERE event = ?", ((g,) for g in gone)
+                )
+            )
+        return found
 
     async def bring_nearer(self, now: datetime) -> None:
         """Let the moments of price days fire that have come near."""
@@ -164,6 +161,17 @@ class Moments:
     def bell(self, name: str) -> asyncio.Event:
         """Return an event of one's own that is set after each change."""
         return self._file.bell(name)
+
+
+def _track(row: Document, event: Event) -> Track:
+    return Track(
+        event,
+        row["device"],
+        timedelta(milliseconds=row["shift"]),
+        bool(row["started"]),
+        from_millis(row["fired_to"]),
+        bool(row["fresh"]),
+    )
 
 
 def _mark(db: Database, track: Track, firing: Firing, now: datetime) -> bool:

@@ -100,7 +100,7 @@ def _arm(db: Database, about: Document, lo: int, hi: int, at: datetime) -> None:
     if lo >= hi:
         return
     found = {day.name: day for day in price_days.render(db.conn, about, lo, hi)}
-    for name in price_days.names(about, lo, hi):
+    for name in {*found, *price_days.names(about, lo, hi)}:
         if name in found:
             event_rows.arm(db, found[name], at)
         else:

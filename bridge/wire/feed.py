@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import IO, Any, Literal
 from zoneinfo import ZoneInfo
@@ -15,7 +15,7 @@ from pydantic import Field
 
 from bridge.errors import WireError
 from bridge.model import Frozen, Price
-from bridge.notation import Duration, Zone, from_json
+from bridge.notation import Duration, Zone, from_json, read_amount, to_utc
 
 EXACT = Context(prec=80)
 TOLD = 20  # bad rows that are told one by one
@@ -52,7 +52,7 @@ class Reading:
         for number, row in enumerate(rows, 1):
             try:
                 yield self._price(row)
-            except WireError as error:
+            except (WireError, ValueError, OverflowError) as error:
                 self.bad += 1
                 if self.bad <= TOLD:
                     self.problems.append(f"row {number}: {error}")
@@ -98,13 +98,10 @@ class Reading:
             raise WireError(
                 f"has no field {' or '.join([names] if isinstance(names, str) else names)}"
             )
-        said = row[found]
         try:
-            value = Decimal(said.strip() if isinstance(said, str) else said)
-        except (InvalidOperation, TypeError, ValueError):
-            value = Decimal("NaN")
-        if isinstance(said, bool) or not value.is_finite():
-            raise WireError(f"{found} is {said!r}, not an amount")
+            value = read_amount(row[found])
+        except ValueError as error:
+            raise WireError(f"{found}: {error}") from error
         return value if self.fields.scale == 1 else EXACT.multiply(value, self.fields.scale)
 
     def _time(self, row: dict[str, Any], names: str | tuple[str, ...]) -> datetime:
@@ -119,7 +116,7 @@ class Reading:
     def _in_zone(self, moment: datetime, program: str | None) -> datetime:
         """Return a time in UTC; a local one that comes twice is the later the second time."""
         if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+            return to_utc(moment)
         if self.fields.timezone == "UTC":
             return moment.replace(tzinfo=UTC)
         zone = ZoneInfo(self.fields.timezone)

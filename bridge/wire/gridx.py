@@ -8,14 +8,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from bridge.errors import WireError
 from bridge.model import Component, Document, Price, PriceDay, PriceRow, Tariff
-from bridge.notation import day_span, from_json
+from bridge.notation import day_span, from_json, to_utc
 
 PROGRAM, MARKET = "CalFUSE", "DAM"
 FIRST_DAY = {"PGE": date(2024, 6, 1), "SCE": date(2025, 7, 1)}  # of published history
@@ -27,8 +27,8 @@ RATES = {
     "SCE": """TOU-GS-1 TOU-GS-2 TOU-GS-3 TOU-EV-9ST TOU-EV-9P TOU-EV-9S TOU-PRIME TOU-D-49
         TOU-D-58 TOU-EV-8 TOU-PA-2 TOU-PA-3 TOU-8ST TOU-8P TOU-8S""",
 }
-_AMOUNT = re.compile(r"-?\d+(\.\d+)?")
-_DATE = re.compile(r"\d{8}")
+_AMOUNT = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
+_DATE = re.compile(r"[0-9]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ def _read_price(detail: Any, length: timedelta, zone: str, named: str) -> Price:
 def _read_start(text: Any, zone: str, named: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-        local = moment.astimezone(ZoneInfo(zone))
+        start, local = to_utc(moment), moment.astimezone(ZoneInfo(zone))
     except (TypeError, ValueError, OverflowError) as error:
         raise WireError(f"{named}: {text!r} is not a time with an offset") from error
     if moment.tzinfo is None:
@@ -213,7 +213,7 @@ def _read_start(text: Any, zone: str, named: str) -> datetime:
         raise WireError(
             f"{named}: the offset of {text} is not that of {zone}, which is {local:%z} then"
         )
-    return moment.astimezone(UTC)
+    return start
 
 
 def _read_amount(text: Any, named: str) -> Decimal:

@@ -6,13 +6,13 @@ one for generation; the price is their exact sum.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
 from bridge.errors import WireError
 from bridge.model import PRICE, Component, Document, Price
-from bridge.notation import from_json
+from bridge.notation import from_json, read_amount, to_utc
 
 RIN = r"^[A-Z]{4}-[A-Z0-9]{4}-[A-Z0-9]{4}-[A-Z0-9]{1,10}$"
 # Unit → payload type of OpenADR 3.1, its unit, currency
@@ -62,13 +62,10 @@ def _read_value(value: Any) -> tuple[str, Price]:
         end += timedelta(minutes=1)
     if end <= start:
         raise WireError(f"the value of {start:%Y-%m-%dT%H:%MZ} ends before it starts")
-    said: Any = value.get("Value", value.get("value"))
     try:
-        amount = Decimal(said) if not isinstance(said, bool) else Decimal("NaN")
-    except (InvalidOperation, TypeError, ValueError):
-        amount = Decimal("NaN")
-    if not amount.is_finite():
-        raise WireError(f"the value of {start:%Y-%m-%dT%H:%MZ} is {said!r}, not an amount")
+        amount = read_amount(value.get("Value", value.get("value")))
+    except ValueError as error:
+        raise WireError(f"the value of {start:%Y-%m-%dT%H:%MZ}: {error}") from error
     return str(value.get("Unit", "")), Price(start, end, amount)
 
 
@@ -76,9 +73,9 @@ def _time(value: Document, side: str) -> datetime:
     text = f"{value.get(f'Date{side}')}T{value.get(f'Time{side}')}"
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return to_utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as error:
         raise WireError(f"{text!r} is not a time such as 2026-06-22T07:00:00") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def meaning(unit: str) -> Said:

@@ -21,9 +21,9 @@ EELEC = ("EELEC", "013532223", None)
 PROGRAM = "EELEC-013532223"
 
 
-def source(utility, **about):
+def source(peer, **about):
     return {
-        "kind": "gridx", "name": "pge", "base_url": utility.base, "utility": "PGE",
+        "kind": "gridx", "name": "pge", "base_url": peer.base, "utility": "PGE",
         "series": [{"rate": "EELEC", "circuit": "013532223"}], **about,
     }  # fmt: skip
 
@@ -262,7 +262,85 @@ async def test_a_failing_utility_changes_nothing_and_is_warned_of_once(scene, fa
     await scene.passing(lambda: scene.job.problem is None)
     assert await scene.prices() == before
     logged = [line for line in capsys.readouterr().out.splitlines() if about[:20] in line]
-    assert len(logged) <= 1, logged
+    assert len(logged) == 1, logged
+
+
+@pytest.mark.parametrize("scene", [{"timeout": "300ms"}], indirect=True)
+async def test_a_slow_answer_is_waited_for_only_so_long(scene):
+    async def slow(_):
+        await asyncio.sleep(delay)
+
+    delay, scene.utility.fail = 0.05, slow
+    await scene.polled()
+    assert scene.job.problem is None
+    delay = 0.6
+    await scene.passing(lambda: scene.job.problem, timedelta(hours=1))
+    assert scene.job.problem == "no answer within 0.3 s"
+    delay = 0
+    await scene.passing(lambda: scene.job.problem is None)
+
+
+async def test_a_day_that_never_comes_is_shown_as_not_known(scene, capsys):
+    await scene.passing(lambda: scene.clock.now() > EVENING + 36 * HOUR, HOUR / 4)
+    await quiet(scene.path, scene.clock)
+    assert scene.device.state["price"] is None
+    assert scene.device.state["stale"] is False  # the utility is there, it only has no prices
+    (about,) = await scene.bridge.store.prices.programs(scene.clock.now())
+    assert about["covers_until"] == datetime(2026, 3, 2, 8, tzinfo=UTC)
+    assert "no prices are published yet for 2026-03-02" in scene.job.warning
+    logged = [line for line in capsys.readouterr().out.splitlines() if "is not well" in line]
+    assert 1 <= len(logged) <= 4, logged  # as often as other days are missing
+    for n in range(2, 5):
+        scene.utility.publish(TODAY + n * DAY, "0.9")
+    await scene.polled()
+    assert scene.device.state["price"] == Decimal("0.9")
+    assert scene.job.warning is None
+
+
+async def test_a_withdrawn_day_holds_nobody_up(scene):
+    scene.utility.days[EELEC][TODAY + DAY]["priceDetails"].clear()
+    scene.utility.days[EELEC][TODAY + DAY]["priceHeader"]["recordCount"] = 0
+    await scene.polled()
+    assert (
+        len(await scene.prices(start=datetime(2026, 3, 1, 8, tzinfo=UTC))) == 24
+    )  # an empty day says nothing
+    scene.utility.publish(TODAY, ["0.5"])
+    await scene.polled()
+    assert scene.device.state["price"] is None
+    scene.utility.publish(TODAY, "0.6")
+    await scene.polled()
+    assert scene.device.state["price"] == Decimal("0.6")
+
+
+async def test_sces_names_and_components(settings, bridge, tmp_path):
+    clock, utility, key = SimClock(EVENING), GridX(), ("TOU-PRIME", "Eagle Rock", None)
+    about = {"utility": "SCE", "series": [{"rate": "TOU-PRIME", "circuit": "Eagle Rock"}]}
+    utility.publish(TODAY, "0.139976", key, names=SCE, name="SCE-CalFUSE-TOU-PRIME-SECONDARY")
+    async with started(utility), bridge(settings([source(utility, **about)]), clock) as running:
+        scene = Scene(utility, None, clock, running, tmp_path / "bridge.db")
+        await eventually(lambda: scene.job.last_success)
+        rows = await scene.prices("TOU-PRIME-Eagle Rock")
+        assert [c.name for c in rows[0].components] == [name for name, _ in SCE]
+        (about,) = await running.store.prices.programs(clock.now())
+        assert (about["basis"], about["zone"]) == ("retail", "America/Los_Angeles")
+        _, body = await scene.get(
+            "/v1/getPricing?utility=SCE&market=DAM&program=CalFUSE&ratename=TOU-PRIME"
+            "&representativeCircuitId=Eagle%20Rock&startdate=20260228&enddate=20260228"
+        )
+        assert json.loads(body)["data"] == [utility.days[key][TODAY]]
+
+
+async def test_a_rate_that_is_not_known_is_warned_of_and_collected(settings, bridge, capsys):
+    clock, utility = SimClock(EVENING), GridX()
+    utility.publish(TODAY, "0.1", ("ENEW", "013532223", "PCE"))
+    series = [{"rate": "ENEW", "circuit": "013532223", "cca": "PCE"}]
+    async with (
+        started(utility),
+        bridge(settings([source(utility, series=series)]), clock) as running,
+    ):
+        await eventually(lambda: running.health.job("source:pge").last_success)
+        assert len(await kept_prices(running.store, "ENEW-013532223-PCE", EVENING)) > 0
+    assert "rate is not one that is known" in capsys.readouterr().out
 
 
 async def test_the_wait_that_a_utility_asks_for_is_kept(scene):
