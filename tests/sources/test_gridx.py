@@ -40,7 +40,7 @@ class Scene:
     async def polled(self):
         """Let time pass until the utility was asked once more, and all that follows is done."""
         last = self.job.last_success
-        await self.passing(lambda: self.job.last_success != last)
+        await self.passing(lambda: self.job.last_success != last, HOUR / 6)
         await quiet(self.path, self.clock)
 
     async def passing(self, condition, step=timedelta(minutes=1), times=2000):

@@ -93,6 +93,18 @@ async def test_cancelling_withdraws_what_was_still_to_come(store):
     assert [str(r.value) for r in await replaced_prices(store, "EV2A")] == ["2", "3"]
 
 
+async def test_what_was_known_before_a_cancellation_and_a_correction_is_known_still(store):
+    await say(store, day("A", ["1", "2", "3"]))
+    await say(store, day("A", ["1", "2", "4"], modification=1), at=NOON + HOUR / 2)
+    gone = day("A", ["1", "2", "4"], modification=2, status="cancelled")
+    await say(store, gone, at=NOON + HOUR)
+    for at, known in (
+        (NOON - HOUR, []), (NOON, ["1", "2", "3"]), (NOON + HOUR / 2, ["1", "2", "4"]), (NOON + HOUR, ["1"]),
+    ):  # fmt: skip
+        rows = await kept_prices(store, "EV2A", NOON, as_of=at)
+        assert [str(r.value) for r in rows] == known, at
+
+
 async def test_a_correction_is_a_revision(store):
     await say(store, day("A", ["1", "2"]))
     await say(store, day("A", ["1", "2.5"], modification=1), at=NOON + HOUR)

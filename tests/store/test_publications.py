@@ -12,7 +12,7 @@ from bridge.interfaces import Batch
 from bridge.model import Component, OptPolicy, Price, PriceQuestion, Publication, Tariff
 from bridge.notation import day_span
 from bridge.store import open_store
-from tests.peers import kept_prices, replaced_prices
+from tests.peers import LONG, kept_prices, replaced_prices
 
 NOON = datetime(2027, 3, 14, 12, tzinfo=UTC)
 HOUR, QUARTER = timedelta(hours=1), timedelta(minutes=15)
@@ -203,7 +203,7 @@ async def answers(store, as_of=None):
     return found
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(300 if LONG else 12))
 async def test_any_sequence_is_answered_as_a_plain_model_answers_it(tmp_path, seed):
     draw, model, at = random.Random(seed), Model(), NOON
     for restart in range(3):
