@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from bridge.model import Component, Frozen, Price, Publication, Tariff
+from bridge.model import PRICE, Component, Frozen, Price, Publication, Tariff
+from bridge.notation import EXACT, exact_sum
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -48,7 +49,7 @@ class TimeOfUse(Frozen):
             datetime.combine(*pair, tzinfo=zone).astimezone(UTC)
             for pair in ((day, self.start), (until, self.end))
         )
-        return begin, end
+        return (begin, end) if begin < end else None  # the clock may skip it
 
 
 class Adder(Frozen):
@@ -68,6 +69,11 @@ class Adder(Frozen):
         return self
 
 
+def concerns(tariff: Tariff, adder: Adder) -> bool:
+    """Whether an adder is added to these prices: those of a unit, and of no other thing."""
+    return tariff.program == adder.program and tariff.payload_type == PRICE
+
+
 def derive(publication: Publication, adder: Adder) -> Publication:
     """Return what a publication says of the derived program."""
     zone = publication.tariff.zone
@@ -81,7 +87,7 @@ def derive(publication: Publication, adder: Adder) -> Publication:
 def derived_tariff(tariff: Tariff, adder: Adder) -> Tariff:
     """Return what the derived prices are the price of: no utility's rate, but the site's."""
     return replace(
-        tariff, program=adder.name, context=f"{tariff.context}+{adder.name}",
+        tariff, program=adder.name, context=f"+{adder.name}",
         basis=adder.basis, derived_from=tariff.program, utility=None, rate=None, circuit=None,
         cca=None, curve=None, market=None, settlement_unit=None,
     )  # fmt: skip
@@ -96,7 +102,7 @@ def add(prices: Iterable[Price], adder: Adder, zone: str) -> Iterator[Price]:
         edges |= {t for _, begin, end in spans for t in (begin, end)}
         inside = sorted(t for t in edges if price.start <= t <= price.end)
         for start, end in pairwise(inside):
-            by_time = sum((a for a, b, e in spans if b <= start < e), Decimal(0))
+            by_time = exact_sum(a for a, b, e in spans if b <= start < e)
             yield _one(replace(price, start=start, end=end), adder, by_time)
 
 
@@ -113,8 +119,9 @@ def _spans(
 
 
 def _one(price: Price, adder: Adder, by_time: Decimal) -> Price:
-    before = price.value + adder.fixed + by_time
-    share = (before * adder.percent).scaleb(-2) if adder.percent else Decimal(0)
+    before = exact_sum((price.value, adder.fixed, by_time))
+    percent = adder.percent.scaleb(-2, EXACT)
+    share = EXACT.multiply(before, percent) if percent else Decimal(0)
     added = (("fixed", adder.fixed), ("time_of_use", by_time), ("percent", share))
     parts = price.components or (Component("base", "price", price.value),)
     return replace(

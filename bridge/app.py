@@ -42,7 +42,9 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         store = await stack.enter_async_context(open_store(settings.store.path))
         now = clock.now()
         await store.sources.sync([s.name for s in settings.sources], now)
-        await store.devices.sync({d.receiver.name: d.kind for d in settings.devices}, now)
+        followed = {pattern for d in settings.devices for pattern in d.receiver.audience.programs}
+        kinds = {d.receiver.name: d.kind for d in settings.devices}
+        await store.devices.sync(kinds, now, followed)
         http = await stack.enter_async_context(_http())
         around = DeviceSurroundings(http, clock)
         receivers = [device.receiver for device in settings.devices]

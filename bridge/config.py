@@ -139,6 +139,9 @@ class Settings(BaseSettings):
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 raise ValueError(f"two {kind}s are named {twice[0]!r}; give each its own name")
+        chained = {a.program for a in self.adders} & {a.name for a in self.adders}
+        if chained:
+            raise ValueError(f"adders: {min(chained)!r} is derived itself; add to what it is of")
         programs = [name for s in self.sources for name in s.program_names.values()]
         programs += [adder.name for adder in self.adders]
         twice = sorted({n for n in programs if programs.count(n) > 1})

@@ -6,6 +6,7 @@ BridgeError
   WireError         a message is not what its format says; nothing of it is used
   SourceError       an upstream failed; wait and ask again
     Unregistered    it no longer knows us; register again
+    Unreachable     it does not answer at all
   DeviceError       a device failed; send again later
     Refused         it will never take this delivery; give it up
     Gone            it asks never to be sent anything again (410); disable it
@@ -41,6 +42,10 @@ class SourceError(BridgeError):
 
 class Unregistered(SourceError):  # noqa: N818 -- reads as a fact at the raise
     """The upstream does not know this VEN, or not any more."""
+
+
+class Unreachable(SourceError):  # noqa: N818 -- reads as a fact at the raise
+    """The upstream does not answer at all, whatever it is asked."""
 
 
 class DeviceError(BridgeError):

@@ -1,19 +1,21 @@
 """Source to store: everything a source says is kept before it is answered."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from bridge import adders
 from bridge.adders import Adder
 from bridge.clock import Clock
 from bridge.interfaces import Batch, PriceHistory, SignalStore, Source, SourceMemory, Surroundings
-from bridge.model import Price, PriceQuestion, PriceRow, Publication, Tariff
-from bridge.notation import from_millis
+from bridge.model import Price, PriceQuestion, Publication
 from bridge.supervise import Job
 
 AT_ONCE = 5_000  # prices that are derived in one transaction
+EVER = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 async def ingest(
@@ -27,11 +29,11 @@ async def ingest(
 ) -> None:
     """Keep what a source says, and what local adders make of it; tell it so after the commit."""
     around = Surroundings(memory, clock, job.succeeded, job.warn)
-    for adder in added:
-        await derive_history(source, store, memory, history, clock, adder)
+    await derive_history(source, store, memory, history, clock, added)
     async with aclosing(source.batches(around)) as batches:
         async for batch in batches:
-            await store.save(source, with_derived(batch, added), clock.now())
+            whole = await asyncio.to_thread(with_derived, batch, added) if added else batch
+            await store.save(source, whole, clock.now())
             await batch.accepted()
 
 
@@ -41,7 +43,7 @@ def with_derived(batch: Batch, added: Sequence[Adder]) -> Batch:
         adders.derive(publication, adder)
         for publication in batch.publications
         for adder in added
-        if publication.tariff.program == adder.program
+        if adders.concerns(publication.tariff, adder)
     ]
     return replace(batch, publications=[*batch.publications, *derived]) if derived else batch
 
@@ -52,29 +54,47 @@ async def derive_history(
     memory: SourceMemory,
     history: PriceHistory,
     clock: Clock,
-    adder: Adder,
+    added: Sequence[Adder],
 ) -> None:
-    """Derive, once for each wording of an adder, from what is known of a source's program."""
-    programs = await history.programs(clock.now(), adder.program)
-    if not programs or programs[0]["source"] != source.name:
-        return
-    name = f"adder {adder.name}"
-    wording = hashlib.sha256(adder.model_dump_json().encode()).hexdigest()
-    if (await memory.marks(source.name)).get(name) == wording:
-        return
-    for tariff in await history.tariffs(adder.program):
-        question = PriceQuestion(
-            adder.program, from_millis(-(2**45)), payload_type=tariff.payload_type, limit=AT_ONCE
-        )
-        while page := await history.prices(question):
-            publication = adders.derive(_publication(tariff, page), adder)
-            batch = Batch(publications=[publication], history=True)
-            await store.save(source, batch, clock.now())
-            last = page[-1]
-            question = replace(question, after=(last.program, last.series, last.start, last.since))
-    await store.save(source, Batch(marks={name: wording}), clock.now())
+    """Derive, once for each wording of an adder, from what is known of a source's programs.
+
+    An adder that is there no more is forgotten: should it come back, a part was missed.
+    """
+    words = {
+        f"adder {a.name}": hashlib.sha256(a.model_dump_json().encode()).hexdigest() for a in added
+    }
+    marks = await memory.marks(source.name)
+    gone = [
+        name for name in marks if name.startswith("adder ") and name not in words and marks[name]
+    ]
+    if gone:
+        await store.save(source, Batch(marks=dict.fromkeys(gone, "")), clock.now())
+    for adder in added:
+        name = f"adder {adder.name}"
+        programs = await history.programs(clock.now(), adder.program)
+        ours = bool(programs) and programs[0]["source"] == source.name
+        if ours and marks.get(name) != words[name]:
+            await _derive_all(source, store, history, clock, adder)
+            await store.save(source, Batch(marks={name: words[name]}), clock.now())
 
 
-def _publication(tariff: Tariff, page: Sequence[PriceRow]) -> Publication:
-    prices = [Price(r.start, r.end, r.value, r.status, r.components) for r in page]
-    return Publication(tariff, prices, [(page[0].start, page[-1].end)])
+async def _derive_all(
+    source: Source, store: SignalStore, history: PriceHistory, clock: Clock, adder: Adder
+) -> None:
+    """Derive all that is known of a program, page by page, and withdraw what else was derived."""
+    tariffs = await history.tariffs(adder.program)
+    tariff = next((t for t in tariffs if adders.concerns(t, adder)), None)
+    if tariff is None:
+        return
+    question = PriceQuestion(adder.program, EVER[0], limit=AT_ONCE)
+    page, since = await history.prices(question), EVER[0]
+    while page:
+        last = page[-1]
+        question = replace(question, after=last.place)
+        following = await history.prices(question)
+        until = last.end if following else EVER[1]
+        prices = [Price(r.start, r.end, r.value, r.status, r.components) for r in page]
+        said = Publication(tariff, prices, [(since, until)])
+        derived = await asyncio.to_thread(adders.derive, said, adder)
+        await store.save(source, Batch(publications=[derived], history=True), clock.now())
+        page, since = following, until

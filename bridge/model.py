@@ -255,6 +255,9 @@ class Ended:
     problem: str | None = None
 
 
+Place = tuple[str, int, datetime, datetime]  # program, series, start, since
+
+
 class Component(NamedTuple):
     """A part of a price, such as GridX's `mec`, and its type, such as `generation`."""
 
@@ -325,6 +328,11 @@ class PriceRow:
     components: tuple[Component, ...] = ()
     series: int = 0
 
+    @property
+    def place(self) -> "Place":
+        """Return where it stands among all rows, to go on from."""
+        return self.program, self.series, self.start, self.since
+
 
 @dataclass(frozen=True, slots=True)
 class PriceQuestion:
@@ -340,7 +348,7 @@ class PriceQuestion:
     payload_type: str = PRICE
     as_of: datetime | None = None
     revisions: bool = False
-    after: tuple[str, int, datetime, datetime] | None = None
+    after: "Place | None" = None
     limit: int = 1000
 
 

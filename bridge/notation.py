@@ -2,8 +2,9 @@
 
 import email.utils
 import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -65,7 +66,14 @@ def _short_duration(value: object) -> object:
     raise ValueError('write it as a number with a unit, such as "30s", "5m", "2h" or "1d"')
 
 
+def _some_time(value: timedelta) -> timedelta:
+    if value <= ZERO:
+        raise ValueError('must be longer than nothing, such as "30s"')
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_short_duration)]
+SomeTime = Annotated[Duration, AfterValidator(_some_time)]
 
 
 def _a_zone(value: str) -> str:
@@ -99,6 +107,17 @@ def read_amount(said: Any) -> Decimal:
     if not amount.is_finite() or len(digits) > MOST_DIGITS or abs(int(exponent)) > MOST_DIGITS:
         raise ValueError(f"{str(said)[:40]!r} is not an amount")
     return amount
+
+
+EXACT = Context(prec=200, Emax=999_999, Emin=-999_999)
+
+
+def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
+    """Return a sum of which no digit is rounded away."""
+    total = Decimal(0)
+    for amount in amounts:
+        total = EXACT.add(total, amount)
+    return total
 
 
 def to_utc(moment: datetime) -> datetime:

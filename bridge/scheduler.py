@@ -16,6 +16,7 @@ log = structlog.get_logger()
 
 TICK = timedelta(seconds=10)  # silences are noticed this fast
 TOLERANCE = timedelta(seconds=2)  # how far the clock may step back without holding moments
+PAUSE = timedelta(seconds=0.1)
 SETTLE = 0.005  # seconds in which what was just saved is told before it is looked at here
 PRUNE_EVERY = timedelta(hours=1)
 
@@ -54,8 +55,10 @@ class Scheduler:
                 continue
             await self.pass_once(now)
             job.succeeded(now)
-            due = await self._timetable.next_due()
-            if await self._clock.wait(bell, min(due or now + TICK, now + TICK)):
+            due = await self._timetable.next_due() or now + TICK
+            if due <= now:  # what could not be marked is no reason to run hot
+                due = now + PAUSE
+            if await self._clock.wait(bell, min(due, now + TICK)):
                 await asyncio.sleep(SETTLE)
 
     async def pass_once(self, now: datetime) -> None:

@@ -66,7 +66,8 @@ def _at(event: Event, kind: str, at: datetime) -> Holder | None:
         interval = event.intervals[index]
         if at < interval.end:
             value = interval.values.get(kind)
-            return None if value is None else Holder(event, interval, value)
+            if value is not None:  # one of another payload type may hold beside it
+                return Holder(event, interval, value)
         index -= 1
     return None
 

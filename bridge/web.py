@@ -108,6 +108,7 @@ async def serving(
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        _check_host(request)
         reply = await handler(request)
     except Problem as problem:
         reply = _problem(request, problem)
@@ -127,6 +128,14 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
     reply.headers["X-Content-Type-Options"] = "nosniff"
     reply.headers.setdefault("Cache-Control", "no-store")
     return reply
+
+
+def _check_host(request: web.Request) -> None:
+    """Refuse a Host of which no address can be made, before anything makes one of it."""
+    try:
+        assert request.url is not None  # noqa: S101 -- it is made when it is looked at
+    except ValueError as error:
+        raise Problem(400, "Host: is not a host with a port") from error
 
 
 def _explain(error: web.HTTPException, request: web.Request) -> str:

@@ -100,6 +100,7 @@ async def test_a_derived_series_follows_its_base_and_says_so(tmp_path):
     rule, day = adder('fixed = "0.05"'), date(2026, 7, 1)
     noon = datetime(2026, 7, 1, 12, tzinfo=UTC)
     async with open_store(tmp_path / "bridge.db") as store:
+        await store.devices.sync({"d": "webhook"}, noon, {"*"})
         batch = Batch(publications=[Publication(TARIFF, prices_of(day), [day_span(day, ZONE)])])
         await store.events.save(SOURCE, with_derived(batch, [rule]), noon)
         begin = day_span(day, ZONE)[0]
@@ -125,8 +126,8 @@ async def test_history_is_derived_once_and_again_when_the_adder_changes(tmp_path
             ('fixed = "0.05"', "0.15"),
             ('fixed = "0.06"', "0.16"),
         ):
-            await derive_history(*parts, adder(text))
+            await derive_history(*parts, [adder(text)])
             rows = await kept_prices(store, "home", day_span(day, ZONE)[0])
             assert [str(r.value) for r in rows] == [value] * 24
         assert len(await replaced_prices(store, "home")) == 24
-        await derive_history(*parts, adder("", program="unknown"))
+        await derive_history(*parts, [adder("", program="unknown")])

@@ -29,6 +29,7 @@ from bridge.supervise import notify, watchdog
 @click.version_option(__version__, prog_name="openadr-bridge")
 def main() -> None:
     """Take price and demand-response signals from a utility, and hand them to local devices."""
+    set_up_logs()
 
 
 for group in (certs, token, event, device, importing, programs):
@@ -53,7 +54,8 @@ def set_up_logs() -> None:
             show,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up each time: stdout is for what a command says, whatever stderr is by then.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
 
@@ -65,7 +67,6 @@ def run(config: Path, as_json: bool) -> None:
     Prints one JSON line on stdout when everything serves; logs go to stderr.
     """
     settings = read_settings(config)
-    set_up_logs()
     if asyncio.run(run_until_stopped(settings)):
         fail("the store failed; see the log", FAILED)
 
@@ -137,5 +138,4 @@ def demo(config: Path, as_json: bool, folder: Path | None) -> None:
     """
     from bridge.demo.play import play  # noqa: PLC0415 -- only a demo needs it
 
-    set_up_logs()
     asyncio.run(play(folder))

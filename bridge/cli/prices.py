@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 from pydantic import ValidationError
@@ -40,8 +40,8 @@ def programs() -> None:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--source", help="A source of the settings: its history, or how FILES are read.")
 @click.option("--program", help="The program that FILES are the prices of.")
-@click.option("--type", "payload_type", default="PRICE", show_default=True, help="Payload type.")
-@click.option("--unit", default="KWH", show_default=True)
+@click.option("--type", "payload_type", default=None, help="Payload type; else PRICE.")
+@click.option("--unit", default=None, help="Else KWH.")
 @click.option("--currency", default=None, help="Such as USD.")
 @click.option("--timezone", default=None, help="Of times without an offset; else the site's.")
 def import_prices(
@@ -122,22 +122,27 @@ def _pricing_source(settings: Settings, name: str) -> PricingSource:
 
 def _feed(settings: Settings, source: str | None, about: dict[str, str | None]) -> Feed:
     """Return how files are read: as a feed of the settings, or as the options say."""
+    said = {name: value for name, value in about.items() if value is not None}
     if source:
         found = _pricing_source(settings, source)
+        if said:
+            raise click.UsageError(
+                f"--source {source}: the settings say how it is read, not --{next(iter(said))}"
+            )
         if not isinstance(found, Feed):
             raise SettingsError(
                 f"--source: {source!r} is no feed; without FILES its history is asked for"
             )
         return found
-    if not about["program"]:
+    if "program" not in said:
         raise click.UsageError(
             "--program: say what the prices are the price of, or name a --source"
         )
-    zone = about.pop("timezone") or settings.site.timezone
+    zone = said.pop("timezone", settings.site.timezone)
     try:
         place = {"kind": "feed", "name": "import", "folder": Path()}
         zones = {"fields": {"timezone": zone}, "timezone": zone}
-        return Feed.model_validate({**place, **zones, **about})
+        return Feed.model_validate({**place, **zones, **said})
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsError(f"--{first['loc'][-1]}: {first['msg']}") from error
@@ -166,37 +171,46 @@ async def _import_files(settings: Settings, source: Feed, files: Sequence[Path])
     async with open_store(settings.store.path, beside=True) as store:
         done = _Import(store, source, settings)
         for path in files:
-            with closing(feed.open_all(path)) as contents:
-                for name, content, size in contents:
-                    reading = Reading(source.fields)
-                    with _bar(size, name) as bar:
-                        try:
-                            for piece in source.read(content, reading):
-                                await done.save(Batch(publications=piece, history=True))
-                                bar.update(content.tell() - bar.pos)
-                        except WireError as error:
-                            raise BridgeError(f"{path}: {name}: {error}") from error
-                    if reading.bad:
-                        done.problems += [f"{name}: {p}" for p in reading.problems]
-                        left = reading.bad - len(reading.problems)
-                        done.problems += [f"{name}: and {left} more"] if left else []
-                    elif not done.read:
-                        done.problems.append(f"{name}: holds no prices")
+            try:
+                with closing(feed.open_all(path)) as contents:
+                    for name, content, size in contents:
+                        await _import_file(done, source, name, content, size)
+            except WireError as error:
+                done.problems.append(f"{path.name}: {error}")
         return done.result()
+
+
+async def _import_file(
+    done: "_Import", source: Feed, name: str, content: IO[bytes], size: int
+) -> None:
+    before, reading = done.read, Reading(source.fields)
+    with _bar(size, name) as bar:
+        for piece in source.read(content, reading):
+            await done.save(Batch(publications=piece, history=True))
+            bar.update(content.tell() - bar.pos)
+    if reading.bad:
+        done.problems += [f"{name}: {p}" for p in reading.problems]
+        left = reading.bad - len(reading.problems)
+        done.problems += [f"{name}: and {left} more"] if left else []
+    elif done.read == before:
+        done.problems.append(f"{name}: holds no prices")
 
 
 async def _import_history(settings: Settings, source: PricingSource) -> Document:
     async with open_store(settings.store.path, beside=True) as store:
         done = _Import(store, source, settings)
-        warned: list[str | None] = []
-        around = Surroundings(store.sources, WallClock(), lambda _: None, warned.append)
+        around = Surroundings(store.sources, WallClock(), lambda _: None, lambda _: None)
         async with source.asking(around.clock) as ask:
             pieces = await source.backlog(around)
             with _bar(len(pieces), source.name) as bar:
                 for piece in pieces:
-                    async for batch in source.fill(ask, around, piece):
+                    async for batch in source.fill(ask, around, piece, done.problems):
                         await done.save(batch)
                     bar.update(1)
+        if pieces and not (done.read or done.problems or isinstance(source, Feed)):
+            done.problems.append(
+                f"{source.name}: nothing is published for what was asked; is the name right?"
+            )
         return done.result()
 
 

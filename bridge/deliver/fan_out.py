@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections import ChainMap, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -176,7 +176,7 @@ class FanOut:
             self._silences,
             now,
         )
-        for change in changes:
+        for change in _merged(changes):
             plan.deliveries += self._moments(change, groups, states, now)
         for receiver in live:
             self._state(plan, receiver, states, now)
@@ -311,6 +311,27 @@ class FanOut:
                 instant=now,
             )
         )
+
+
+def _merged(changes: Sequence[Change]) -> list[Change]:
+    """Return changes with those of one program's prices told as one, the last."""
+    spans: dict[str, tuple[int, int]] = {}
+    merged: list[Change] = []
+    for change in reversed(changes):
+        if change.object_type != "PRICES" or change.operation == "MOMENT":
+            merged.append(change)
+            continue
+        about = change.after or {}
+        start, end = spans.get(change.object_id, (about["start"], about["end"]))
+        if change.object_id not in spans:
+            merged.append(change)
+        spans[change.object_id] = min(start, about["start"]), max(end, about["end"])
+    return [
+        replace(c, after={**(c.after or {}), "start": span[0], "end": span[1]})
+        if c.object_type == "PRICES" and (span := spans.get(c.object_id))
+        else c
+        for c in reversed(merged)
+    ]
 
 
 def _draw(longest: timedelta) -> timedelta:

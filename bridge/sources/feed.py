@@ -7,7 +7,8 @@ changes nothing.
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -18,13 +19,15 @@ from pydantic import Field, HttpUrl, model_validator
 from bridge.errors import SettingsError, SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import PRICE, Price, Publication, Tariff
-from bridge.notation import Duration, Zone
+from bridge.notation import SomeTime, Zone
 from bridge.sources.pricing import Asking, PricingSource
 from bridge.wire import feed
 from bridge.wire.feed import Fields, Reading
 
 AT_ONCE = 5_000  # prices in one transaction
 STILL = timedelta(seconds=2)  # for how long a file was not written to
+BETWEEN = " | "  # a mark and what was wrong
+SUFFIXES = {*feed.SUFFIXES, ".zip"}
 OFTEN_URL, OFTEN_FILE = timedelta(hours=1), timedelta(seconds=10)
 
 
@@ -35,7 +38,7 @@ class Feed(PricingSource):
     url: HttpUrl | None = None
     path: Path | None = None
     folder: Path | None = None
-    every: Duration | None = Field(None)
+    every: SomeTime | None = None
     format: Literal["json", "csv"] | None = None
     fields: Fields = Fields()
     program: str | None = Field(None, min_length=1, max_length=128)
@@ -55,6 +58,8 @@ class Feed(PricingSource):
             raise ValueError("give one of url, path and folder")
         if bool(self.rate) != bool(self.circuit) or bool(self.rate) != bool(self.utility):
             raise ValueError("utility, rate and circuit go together")
+        if self.path and self.path.is_dir():
+            raise ValueError(f"path: {self.path} is a folder; write folder = …")
         return self
 
     @property
@@ -71,19 +76,12 @@ class Feed(PricingSource):
         """Yield what the feed says, each time that it says something else."""
         every = self.every or (OFTEN_URL if self.url else OFTEN_FILE)
         async with self.asking(around.clock) as ask:
-            problems: dict[str, str] = {}  # of each place that was read
             while True:
                 for place in await self.backlog(around):
-                    problems.pop(place, None)
-                    try:
-                        async for batch in self.fill(ask, around, place, problems):
+                    async with aclosing(self.fill(ask, around, place, [])) as batches:
+                        async for batch in batches:
                             yield batch
-                    except WireError as error:
-                        if self.url:
-                            raise SourceError(str(error)) from error
-                        problems[place] = str(error)
-                        yield Batch(marks=_seen(place))
-                around.warn("; ".join(problems.values())[:2000] or None)
+                around.warn(await self._problems(around))
                 now = around.clock.now()
                 around.succeeded(now)
                 await around.memory.heard_from(self.name, now)
@@ -93,41 +91,49 @@ class Feed(PricingSource):
         """Return the places to be read: the URL, or files that are new or were changed."""
         if self.url:
             return [str(self.url)]
-        known = await around.memory.marks(self.name)
-        files = await asyncio.to_thread(self._files, around.clock.now())
-        return [str(p) for p in files if known.get(str(p)) != _mark(p)]
+        marks = await around.memory.marks(self.name)
+        files = await asyncio.to_thread(self._files)
+        ready = [p for p in files if _lies_still(p, around.clock.now())]
+        return [str(p) for p in ready if _mark_in(marks, str(p)) != self._mark(str(p))]
 
     async def fill(
-        self,
-        ask: Asking,
-        around: Surroundings,
-        piece: str,
-        problems: dict[str, str] | None = None,
+        self, ask: Asking, around: Surroundings, piece: str, doubts: list[str]
     ) -> AsyncGenerator[Batch, None]:
-        """Yield what a place says; what is wrong with parts of it goes into `problems`."""
-        doubts = {} if problems is None else problems
+        """Yield what a place says; what it said, and what was wrong with it, is its mark."""
+        found: list[str] = []
         if self.url:
             text = await ask.get(piece) or b""
-            mark = {piece: hashlib.sha256(text).hexdigest()}
-            if (await around.memory.marks(self.name)).get(piece) == mark[piece]:
+            mark = f"{hashlib.sha256(text).hexdigest()}:{self._wording}"
+            if _mark_in(await around.memory.marks(self.name), piece) == mark:
                 return
             contents: Iterator[tuple[str, IO[bytes], int]] = iter(
                 [(piece, io.BytesIO(text), len(text))] if text else []
             )
         else:
-            mark, contents = _seen(piece), feed.open_all(Path(piece))
-        for name, content, _ in contents:
-            reading = Reading(self.fields)
-            pieces = self.read(content, reading)
-            try:
+            mark = self._mark(piece)
+            contents = feed.open_all(Path(piece))
+        try:
+            for name, content, _ in contents:
+                reading = Reading(self.fields)
+                pieces = self.read(content, reading)
                 # Off the event loop: a piece of a large file would hold it up.
-                while found := await asyncio.to_thread(next, pieces, None):
-                    yield Batch(publications=found, history=True)
-            except WireError as error:
-                raise WireError(f"{name}: {error}") from error
-            if reading.summary:
-                doubts[piece] = f"{name}: {reading.summary}"
-        yield Batch(marks=mark, history=True)
+                while publications := await asyncio.to_thread(next, pieces, None):
+                    yield Batch(publications=publications, history=True)
+                if reading.summary:
+                    found.append(f"{name}: {reading.summary}")
+        except WireError as error:
+            if self.url:
+                raise SourceError(str(error)) from error
+            found.append(f"{Path(piece).name}: {error}")
+        doubts += found
+        yield Batch(marks={piece: f"{mark}{BETWEEN}{'; '.join(found)[:500]}"}, history=True)
+
+    async def _problems(self, around: Surroundings) -> str | None:
+        """Return what is wrong with the places that are there, as it was when they were read."""
+        marks = await around.memory.marks(self.name)
+        places = [str(self.url)] if self.url else map(str, await asyncio.to_thread(self._files))
+        said = [marks.get(place, "").partition(BETWEEN)[2] for place in places]
+        return "; ".join(filter(None, said))[:2000] or None
 
     def tariff(self, program: str | None) -> Tariff:
         """Return what prices are the price of; `program` is what a row named."""
@@ -155,29 +161,37 @@ class Feed(PricingSource):
                 by_program.setdefault(program, []).append(price)
             yield [Publication(self.tariff(p), found) for p, found in by_program.items()]
 
-    def _files(self, now: datetime) -> list[Path]:
-        """Return the files that are there, those that are being written left out."""
+    def _files(self) -> list[Path]:
+        """Return the files that are there; in a folder those that may be a feed."""
         if self.path:
-            found = [self.path] if self.path.is_file() else []
-            if not found:
+            if not self.path.is_file():
                 raise SourceError(f"{self.path}: is not there")
-        else:
-            found = sorted(p for p in (self.folder or Path()).iterdir() if p.is_file())
-        return [p for p in found if not p.name.startswith(".") and _lies_still(p, now)]
+            return [self.path]
+        try:
+            found = sorted((self.folder or Path()).iterdir())
+        except OSError as error:
+            raise SourceError(f"{self.folder}: cannot be read ({error.strerror})") from error
+        return [
+            p for p in found
+            if not p.name.startswith(".") and p.suffix.lower() in SUFFIXES and p.is_file()
+        ]  # fmt: skip
+
+    @property
+    def _wording(self) -> str:
+        """Return a digest of how it is read, and as what: read otherwise it says other things."""
+        place = {"name", "url", "path", "folder", "every", "timeout"}
+        return hashlib.sha256(self.model_dump_json(exclude=place).encode()).hexdigest()[:16]
+
+    def _mark(self, place: str) -> str:
+        try:
+            about = Path(place).stat()
+        except OSError:
+            return "gone"
+        return f"{about.st_mtime_ns}:{about.st_size}:{self._wording}"
 
 
-def _seen(place: str) -> dict[str, str]:
-    """Return the mark that a file was read as it is now; an address is read each time."""
-    mark = _mark(Path(place))
-    return {place: mark} if mark else {}
-
-
-def _mark(path: Path) -> str | None:
-    try:
-        about = path.stat()
-    except OSError:
-        return None
-    return f"{about.st_mtime_ns}:{about.st_size}"
+def _mark_in(marks: Mapping[str, str], place: str) -> str:
+    return marks.get(place, "").partition(BETWEEN)[0]
 
 
 def _lies_still(path: Path, now: datetime) -> bool:

@@ -7,21 +7,22 @@ published yet or a mistake in the settings; a day that must be there tells which
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 import structlog
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, field_validator
 
 from bridge.errors import SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, Publication
 from bridge.notation import Zone
-from bridge.sources.pricing import Asking, PricingSource
+from bridge.sources.pricing import Asking, BaseUrl, Day, PricingSource, Round, rounds, turned
 from bridge.wire import gridx
 from bridge.wire.gridx import Asked, Curve
 
@@ -30,6 +31,7 @@ log = structlog.get_logger()
 DAY = timedelta(days=1)
 STEP = 14  # days; "do not request more than two weeks of prices at once"
 AHEAD, BEHIND = 7, 6  # days from today for which prices may come, or come late
+LATE_DAYS = 30  # for how long a missing day of the past is asked for again, once a day
 OFTEN = timedelta(hours=1)
 # When prices are published, and corrected: local times of the utility.
 SCHEDULE = (time(16, 35), time(17, 35), time(18, 20), time(18, 45))
@@ -52,7 +54,15 @@ class Step:
     series: Series
     first: date
     last: date
-    since: date  # from when on everything was asked for
+    since: date  # from when on everything is asked for
+
+    @property
+    def of(self) -> Series:
+        """Return what is put off together when a step fails."""
+        return self.series
+
+    def __str__(self) -> str:
+        return f"{_name(self.series)}, {self.first} to {self.last}"
 
 
 class GridX(PricingSource):
@@ -61,12 +71,20 @@ class GridX(PricingSource):
     apart = timedelta(seconds=0.5)
 
     kind: Literal["gridx"]
-    base_url: HttpUrl
+    base_url: BaseUrl
     utility: str = Field(min_length=1, max_length=64)
     series: tuple[Series, ...] = Field(min_length=1)
-    backfill_from: date | None = None
+    backfill_from: Day | None = None
     timezone: Zone = "America/Los_Angeles"
     basis: Literal["marginal", "retail"] | None = None
+
+    @field_validator("series")
+    @classmethod
+    def _each_once(cls, value: tuple[Series, ...]) -> tuple[Series, ...]:
+        twice = [_name(s) for s in value if value.count(s) > 1]
+        if twice:
+            raise ValueError(f"names {twice[0]} twice")
+        return value
 
     @property
     def address(self) -> HttpUrl:
@@ -88,41 +106,58 @@ class GridX(PricingSource):
 
     async def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
         """Yield prices as they are published, and what history is missing."""
-        self._doubt_rates()
+        for series in self.series:
+            _doubt_rate(self.utility, series.rate)
         async with self.asking(around.clock) as ask:
             collecting = _Collecting(self, ask, around)
-            async with aclosing(collecting.batches()) as batches:
+            async with aclosing(
+                rounds(self, ask, around, collecting.poll, self._next_round)
+            ) as batches:
                 async for batch in batches:
                     yield batch
 
     async def backlog(self, around: Surroundings) -> list[Step]:
-        """Return which history was not asked for yet, in steps, the oldest first."""
+        """Return which history was not asked for yet, and days that were missing in it."""
         if self.backfill_from is None:
             return []
         marks = await around.memory.marks(self.name)
         yesterday = self.today(around.clock.now()) - DAY
-        begin = max(self.backfill_from, gridx.FIRST_DAY.get(self.utility, date.min))
+        begin = max(self.backfill_from, gridx.FIRST_DAY.get(self.utility, self.backfill_from))
         steps: list[Step] = []
         for series in self.series:
-            since, first = begin, begin
-            known = _read_mark(marks.get(self.context(series)))
-            if known and known[0] <= begin <= known[1] + DAY:
-                since, first = known[0], known[1] + DAY
+            known = Mark.read(marks.get(self.context(series)))
+            first = begin
+            if known and known.since <= begin <= known.until + DAY:
+                first = known.until + DAY
+                steps += [Step(series, day, day, begin) for day in sorted(known.holes)]
             while first <= yesterday:
                 last = min(first + timedelta(days=STEP - 1), yesterday)
-                steps.append(Step(series, first, last, since))
+                steps.append(Step(series, first, last, begin))
                 first = last + DAY
         return sorted(steps, key=lambda s: s.first)
 
     async def fill(
-        self, ask: Asking, around: Surroundings, piece: Step
+        self, ask: Asking, around: Surroundings, piece: Step, doubts: list[str]
     ) -> AsyncGenerator[Batch, None]:
-        """Yield the history of a step; one that is answered with nothing was asked for too."""
-        curves = await _Collecting(self, ask, around).days(piece)
+        """Yield the history of a step, and how far it is known then.
+
+        A day that was refused, or may still be published, stays a hole to be asked for.
+        """
+        collecting = _Collecting(self, ask, around)
+        curves = await collecting.days(piece.series, piece.first, piece.last)
+        doubts += collecting.doubts
+        context = self.context(piece.series)
+        marks: dict[str, str] = {}
+        if curves or context in await around.memory.contexts(self.name):
+            had = Mark.read((await around.memory.marks(self.name)).get(context))
+            came = {c.day(self.timezone) for c in curves}
+            count = (piece.last - piece.first).days + 1
+            asked = {piece.first + n * DAY for n in range(count)}
+            recent = self.today(around.clock.now()) - timedelta(days=LATE_DAYS)
+            holes = {d for d in asked - came if collecting.refused or d >= recent}
+            marks[context] = Mark.after(had, piece, asked, holes).write()
         yield Batch(
-            publications=[self.publication(piece.series, curves)],
-            marks={self.context(piece.series): f"{piece.since}/{piece.last}"},
-            history=True,
+            publications=[self.publication(piece.series, curves)], marks=marks, history=True
         )
 
     def publication(self, series: Series, curves: Sequence[Curve]) -> Publication:
@@ -139,72 +174,92 @@ class GridX(PricingSource):
         """Return what tells a series from the source's others."""
         return self.publication(series, ()).tariff.context
 
-    def _doubt_rates(self) -> None:
-        known = gridx.RATES.get(self.utility, "").split()
-        for rate in sorted({s.rate for s in self.series if known and s.rate not in known}):
-            log.warning("rate is not one that is known", source=self.name, rate=rate, known=known)
+    def _next_round(self, now: datetime) -> datetime:
+        """Return when to ask next: in an hour, or when something is published before."""
+        local = now.astimezone(ZoneInfo(self.timezone))
+        times = [local.replace(hour=t.hour, minute=t.minute, second=0) for t in SCHEDULE]
+        due = min([now + OFTEN, *(t for t in times if t > local)])
+        spread = random.uniform(0, SPREAD)  # noqa: S311 -- spreads load, keeps no secret
+        return due.astimezone(UTC) + timedelta(seconds=spread)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Between which days a series was asked for, and which of them are still missing."""
+
+    since: date
+    until: date
+    holes: frozenset[date] = frozenset()
+
+    @classmethod
+    def read(cls, text: str | None) -> "Mark | None":
+        """Return what `write` wrote."""
+        if not text:
+            return None
+        since, until, holes = text.split("/")
+        found = frozenset(date.fromisoformat(day) for day in holes.split(",") if day)
+        return cls(date.fromisoformat(since), date.fromisoformat(until), found)
+
+    def write(self) -> str:
+        """Return it as the text that is kept."""
+        holes = ",".join(day.isoformat() for day in sorted(self.holes))
+        return f"{self.since.isoformat()}/{self.until.isoformat()}/{holes}"
+
+    @classmethod
+    def after(cls, had: "Mark | None", piece: Step, asked: set[date], holes: set[date]) -> "Mark":
+        """Return what holds after a step was asked for."""
+        if had is None or not had.since <= piece.since <= had.until + DAY:
+            return cls(piece.since, piece.last, frozenset(holes))
+        return cls(had.since, max(had.until, piece.last), frozenset((had.holes - asked) | holes))
+
+
+@cache
+def _doubt_rate(utility: str, rate: str) -> None:
+    """Warn, once, of a rate that is not known; it may well be served all the same."""
+    known = gridx.RATES.get(utility, "").split()
+    if known and rate not in known:
+        log.warning("rate is not one that is known", utility=utility, rate=rate, known=known)
 
 
 class _Collecting:
-    """Collects one source's series for as long as all goes well."""
+    """Collects one source's series."""
 
     def __init__(self, source: GridX, ask: Asking, around: Surroundings) -> None:
         self._source, self._ask, self._around = source, ask, around
-        self._seen: dict[Series, set[date]] = {}  # days that came whole, since the day began
+        self._whole: dict[Series, set[date]] = {}  # days that came whole, since the day began
         self._day: date | None = None
-        self._doubts: list[str] = []
+        self.doubts: list[str] = []
+        self.refused = False  # whether a day of what was asked for could not be read
 
-    async def batches(self) -> AsyncGenerator[Batch, None]:
-        """Poll by the schedule for ever; fill the history in between."""
-        steps: list[Step] | None = None
-        while True:
-            due = self._next(self._now())
-            async for batch in self._poll():
-                yield batch
-            if steps is None:
-                steps = await self._source.backlog(self._around)
-            while steps and self._now() < due:
-                async for batch in self._source.fill(self._ask, self._around, steps[0]):
-                    yield batch
-                del steps[0]
-            while self._now() < due:
-                await self._around.clock.sleep((due - self._now()).total_seconds())
-
-    async def _poll(self) -> AsyncIterator[Batch]:
-        """Ask for what is or may be published of each series; raise what failed at the end."""
-        today, self._doubts = self._source.today(self._now()), []
+    async def poll(self, now_on: Round) -> AsyncGenerator[Batch, None]:
+        """Ask for what is or may be published of each series."""
+        today, self.doubts = self._source.today(self._around.clock.now()), now_on.doubts
         if today != self._day:
-            self._day, self._seen = today, {}
-        failed: list[SourceError] = []
-        for series in self._source.series:
+            self._day, self._whole = today, {}
+        for series in turned(self._source.series):
             try:
                 curves = await self._recent(series, today)
+                await self._judge(series, curves, today)
             except SourceError as error:
-                failed.append(error)
-                if error.retry_after or len(failed) > 1:
-                    break
+                if now_on.fails(_name(series), error):
+                    return
                 continue
+            now_on.answers()
+            whole = {c.day(self._source.timezone) for c in curves if c.whole}
+            self._whole.setdefault(series, set()).update(whole)
             if curves:
                 yield Batch(publications=[self._source.publication(series, curves)])
-            self._seen[series] = {c.day(self._source.timezone) for c in curves if c.whole}
-            await self._judge(series, curves, today)
-        if failed:
-            raise failed[0]
-        self._around.warn("; ".join(dict.fromkeys(self._doubts))[:2000] or None)
-        now = self._now()
-        self._around.succeeded(now)
-        await self._around.memory.heard_from(self._source.name, now)
 
     async def _recent(self, series: Series, today: date) -> list[Curve]:
         """Return what there is of the days around today, late ones and coming ones."""
         behind = [today - n * DAY for n in range(BEHIND, 0, -1)]
-        seen = self._seen.get(series, set())
-        first = next((d for d in behind if d not in seen), today - DAY)
+        whole = self._whole.get(series, set())
+        first = next((d for d in behind if d not in whole), today - DAY)
         curves = await self._get(series, first, today + AHEAD * DAY)
         if curves:
             return curves
         # Perhaps the whole is refused because a part of it is not published yet.
-        curves = await self.days(Step(series, first, today, first))
+        curves = await self._get(series, first, today) or await self._each(series, first, today)
         ahead = today + DAY
         while curves and ahead <= today + AHEAD * DAY:
             more = await self._get(series, ahead, ahead)
@@ -213,20 +268,17 @@ class _Collecting:
             curves, ahead = [*curves, *more], ahead + DAY
         return curves
 
-    async def days(self, step: Step) -> list[Curve]:
-        """Return the days of a step; where all were refused, perhaps not each of them is."""
-        curves = await self._get(step.series, step.first, step.last)
-        if curves or step.first == step.last:
+    async def days(self, series: Series, first: date, last: date) -> list[Curve]:
+        """Return some days; where all were refused, perhaps not each of them is."""
+        curves = await self._get(series, first, last)
+        if curves or first == last:
             return curves
-        ends = [await self._get(step.series, day, day) for day in (step.first, step.last)]
-        if not any(ends):
-            return []
-        between = range(1, (step.last - step.first).days)
-        middle = [
-            await self._get(step.series, day, day)
-            for day in (step.first + n * DAY for n in between)
-        ]
-        return [curve for part in (ends[0], *middle, ends[1]) for curve in part]
+        ends = [*await self._get(series, first, first), *await self._get(series, last, last)]
+        return await self._each(series, first, last) if ends else []
+
+    async def _each(self, series: Series, first: date, last: date) -> list[Curve]:
+        days = [first + n * DAY for n in range((last - first).days + 1)]
+        return [curve for day in days for curve in await self._get(series, day, day)]
 
     async def _get(self, series: Series, first: date, last: date) -> list[Curve]:
         """Return what is answered for these days; nothing for 204."""
@@ -235,49 +287,32 @@ class _Collecting:
         if text is None:
             return []
         try:
-            curves, doubts = await asyncio.to_thread(
-                gridx.read_pricing, text, self._source.timezone
-            )
+            answer = await asyncio.to_thread(gridx.read_pricing, text, self._source.timezone)
         except WireError as error:
-            raise SourceError(f"{_name(series)}: {error}") from error
-        self._doubts += [f"{_name(series)}: {doubt}" for doubt in doubts]
-        return curves
+            raise SourceError(str(error)) from error
+        self.doubts += [f"{_name(series)}: {doubt}" for doubt in answer.doubts]
+        self.refused = self.refused or answer.refused
+        return list(answer.curves)
 
     async def _judge(self, series: Series, curves: Sequence[Curve], today: date) -> None:
         """Say what is missing: not published yet, or asked for by a wrong name."""
-        name, now = _name(series), self._now().astimezone(ZoneInfo(self._source.timezone))
-        days = {c.day(self._source.timezone) for c in curves}
+        now = self._around.clock.now().astimezone(ZoneInfo(self._source.timezone))
+        name, days = _name(series), {c.day(self._source.timezone) for c in curves}
         if curves:
-            late = [today] if now.time() < LATE else [today, today + DAY]
-            missing = ", ".join(d.isoformat() for d in late if d not in days)
+            due = [today] if now.time() < LATE else [today, today + DAY]
+            missing = ", ".join(d.isoformat() for d in due if d not in days)
             if missing:
-                self._doubts.append(f"{name}: no prices are published yet for {missing}")
+                self.doubts.append(f"{name}: no prices are published yet for {missing}")
             return
         long_ago = today - 30 * DAY
         known = await self._around.memory.contexts(self._source.name)
         if self._source.context(series) in known or await self._get(series, long_ago, long_ago):
-            self._doubts.append(f"{name}: no prices are published yet for {today.isoformat()}")
+            self.doubts.append(f"{name}: no prices are published yet for {today.isoformat()}")
         else:
-            self._doubts.append(
+            self.doubts.append(
                 f"{name}: nothing is published, not even for {long_ago.isoformat()}: the rate, the "
                 "circuit or the CCA seems wrong; `openadr-bridge programs search` finds circuits"
             )
-
-    def _next(self, now: datetime) -> datetime:
-        """Return when to ask next: in an hour, or when something is published before."""
-        local = now.astimezone(ZoneInfo(self._source.timezone))
-        times = [local.replace(hour=t.hour, minute=t.minute, second=0) for t in SCHEDULE]
-        due = min([now + OFTEN, *(t for t in times if t > local)])
-        spread = random.uniform(0, SPREAD)  # noqa: S311 -- spreads load, keeps no secret
-        return due + timedelta(seconds=spread)
-
-    def _now(self) -> datetime:
-        return self._around.clock.now()
-
-
-def _read_mark(mark: str | None) -> tuple[date, date] | None:
-    since, _, until = (mark or "").partition("/")
-    return (date.fromisoformat(since), date.fromisoformat(until)) if until else None
 
 
 def _name(series: Series) -> str:

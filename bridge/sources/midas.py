@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, date, timedelta
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, field_validator
 
 from bridge.errors import SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, Price, Publication, Tariff
-from bridge.notation import Duration, Zone
-from bridge.sources.pricing import Asking, PricingSource
+from bridge.notation import SomeTime, Zone
+from bridge.sources.pricing import Asking, BaseUrl, Day, PricingSource, Round, rounds, turned
 from bridge.wire import midas
 
 STEP = timedelta(days=180)  # MIDAS answers at most six months of history at once
@@ -33,18 +35,40 @@ class Rate(Frozen):
     circuit: str | None = None
     cca: str | None = None
 
+    @field_validator("rins")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("names a RIN twice; it would be added to itself")
+        return value
+
+    @property
+    def context(self) -> str:
+        """Return what tells it from other rates."""
+        return "+".join(self.rins)
+
     @property
     def name(self) -> str:
         """Return the name of its program."""
-        return self.program or "+".join(self.rins)
+        return self.program or self.context
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Step:
     """Days of a rate to be asked for in one request."""
 
     rate: Rate
     first: date
     last: date
+    since: date  # from when on everything is asked for
+
+    @property
+    def of(self) -> Rate:
+        """Return what is put off together when a step fails."""
+        return self.rate
+
+    def __str__(self) -> str:
+        return f"{self.rate.name}, {self.first} to {self.last}"
 
 
 class Midas(PricingSource):
@@ -53,13 +77,13 @@ class Midas(PricingSource):
     apart = timedelta(seconds=1)
 
     kind: Literal["midas"]
-    base_url: HttpUrl = HttpUrl("https://midasapi.energy.ca.gov/api")
+    base_url: BaseUrl = HttpUrl("https://midasapi.energy.ca.gov/api")
     rates: tuple[Rate, ...] = Field(min_length=1)
-    backfill_from: date | None = None
-    every: Duration = timedelta(hours=1)
+    backfill_from: Day | None = None
+    every: SomeTime = timedelta(hours=1)
     timezone: Zone = "America/Los_Angeles"
     basis: Literal["marginal", "retail"] | None = "retail"
-    timeout: Duration = timedelta(seconds=120)  # 5 to 20 seconds are normal
+    timeout: SomeTime = timedelta(seconds=120)  # 5 to 20 seconds are normal
 
     @property
     def address(self) -> HttpUrl:
@@ -68,38 +92,28 @@ class Midas(PricingSource):
 
     async def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
         """Yield the values of the coming days again and again, and what history is missing."""
-        async with self.asking(around.clock) as ask:
-            day: date | None = None
-            while True:
-                today = around.clock.now().astimezone(ZoneInfo(self.timezone)).date()
-                span: Span = "alldata" if today != day else "realtime"
-                async for batch in self._poll(ask, span, around):
-                    yield batch
-                day = today
-                for step in await self.backlog(around):
-                    async for batch in self.fill(ask, around, step):
-                        yield batch
-                await around.clock.sleep(self.every.total_seconds())
+        whole: dict[Rate, date] = {}  # when all 90 days of a rate were asked for last
 
-    async def _poll(
-        self, ask: Asking, span: Span, around: Surroundings
-    ) -> AsyncGenerator[Batch, None]:
-        """Yield the values of each rate; raise what failed at the end."""
-        doubts: list[str] = []
-        failed: list[SourceError] = []
-        for rate in self.rates:
-            try:
-                yield Batch(publications=await self._values(ask, rate, span, doubts))
-            except SourceError as error:
-                failed.append(error)
-                if error.retry_after:
-                    break
-        if failed:
-            raise failed[0]
-        around.warn("; ".join(dict.fromkeys(doubts))[:2000] or None)
-        now = around.clock.now()
-        around.succeeded(now)
-        await around.memory.heard_from(self.name, now)
+        async def poll(now_on: Round) -> AsyncGenerator[Batch, None]:
+            today = around.clock.now().astimezone(ZoneInfo(self.timezone)).date()
+            for rate in turned(self.rates):
+                span: Span = "realtime" if whole.get(rate) == today else "alldata"
+                try:
+                    found = await self._values(ask, rate, span, now_on.doubts)
+                except SourceError as error:
+                    if now_on.fails(rate.name, error):
+                        return
+                    continue
+                now_on.answers()
+                whole[rate] = today
+                yield Batch(publications=found)
+
+        async with (
+            self.asking(around.clock) as ask,
+            aclosing(rounds(self, ask, around, poll, lambda now: now + self.every)) as batches,
+        ):
+            async for batch in batches:
+                yield batch
 
     async def backlog(self, around: Surroundings) -> list[Step]:
         """Return which history was not asked for yet, the oldest first."""
@@ -109,64 +123,68 @@ class Midas(PricingSource):
         yesterday = around.clock.now().astimezone(UTC).date() - DAY
         steps = []
         for rate in self.rates:
-            since, _, until = marks.get(rate.name, "/").partition("/")
+            since, _, until = marks.get(rate.context, "/").partition("/")
             first = self.backfill_from
-            if since == first.isoformat():
+            if since and since <= first.isoformat() <= until:
                 first = date.fromisoformat(until) + DAY
             while first <= yesterday:
                 last = min(first + STEP - DAY, yesterday)
-                steps.append(Step(rate, first, last))
+                steps.append(Step(rate, first, last, self.backfill_from))
                 first = last + DAY
         return sorted(steps, key=lambda s: s.first)
 
     async def fill(
-        self, ask: Asking, around: Surroundings, piece: Step
+        self, ask: Asking, around: Surroundings, piece: Step, doubts: list[str]
     ) -> AsyncGenerator[Batch, None]:
         """Yield the history of a step."""
-        doubts: list[str] = []
         found = await self._values(ask, piece.rate, (piece.first, piece.last), doubts)
-        mark = {piece.rate.name: f"{self.backfill_from}/{piece.last}"}
+        mark = {piece.rate.context: f"{piece.since}/{piece.last}"}
         yield Batch(publications=found, marks=mark, history=True)
 
     async def _values(
-        self,
-        ask: Asking,
-        rate: Rate,
-        span: Span | tuple[date, date],
-        doubts: list[str],
+        self, ask: Asking, rate: Rate, span: Span | tuple[date, date], doubts: list[str]
     ) -> list[Publication]:
-        """Return what a rate's RINs say, added up unit by unit."""
-        by_unit: dict[str, dict[str, list[Price]]] = {}
+        """Return what a rate's RINs say, added up kind by kind."""
+        by_kind: dict[midas.Said, dict[str, list[Price]]] = {}
         for rin in rate.rins:
-            base = str(self.base_url).rstrip("/")
-            if isinstance(span, str):
-                text = await ask.get(f"{base}/valuedata", {"ID": rin, "QueryType": span})
-            else:
-                days = {"startdate": span[0].isoformat(), "enddate": span[1].isoformat()}
-                text = await ask.get(f"{base}/historicaldata/{rin}", days)
-            if text is None:
-                doubts.append(f"{rin}: nothing is published")
-                continue
-            try:
-                found, problems = await asyncio.to_thread(midas.read_values, text)
-            except WireError as error:
-                raise SourceError(f"{rin}: {error}") from error
-            doubts += [f"{rin}: {problem}" for problem in problems[:3]]
-            for unit, prices in found.items():
-                by_unit.setdefault(unit, {})[rin] = prices
+            for said, prices in (await self._ask(ask, rin, span, doubts)).items():
+                by_kind.setdefault(said, {})[rin] = prices
+        for said, parts in by_kind.items():
+            missing = [rin for rin in rate.rins if rin not in parts]
+            if missing:
+                doubts.append(f"{rate.name}: {missing[0]} says nothing of {said[0]} {said[1]}")
         return [
-            Publication(self._tariff(rate, unit), midas.add_up(parts))
-            for unit, parts in by_unit.items()
+            Publication(self._tariff(rate, said), midas.add_up(parts))
+            for said, parts in by_kind.items()
             if len(parts) == len(rate.rins)
         ]
 
-    def _tariff(self, rate: Rate, unit: str) -> Tariff:
-        payload_type, named, currency = midas.meaning(unit)
+    async def _ask(
+        self, ask: Asking, rin: str, span: Span | tuple[date, date], doubts: list[str]
+    ) -> dict[midas.Said, list[Price]]:
+        base = str(self.base_url).rstrip("/")
+        if isinstance(span, str):
+            text = await ask.get(f"{base}/valuedata", {"ID": rin, "QueryType": span})
+        else:
+            days = {"startdate": span[0].isoformat(), "enddate": span[1].isoformat()}
+            text = await ask.get(f"{base}/historicaldata/{rin}", days)
+        if text is None:
+            doubts.append(f"{rin}: nothing is published")
+            return {}
+        try:
+            found, problems = await asyncio.to_thread(midas.read_values, text)
+        except WireError as error:
+            raise SourceError(f"{rin}: {error}") from error
+        doubts += [f"{rin}: {problem}" for problem in problems[:3]]
+        return found
+
+    def _tariff(self, rate: Rate, said: midas.Said) -> Tariff:
+        payload_type, unit, currency = said
         return Tariff(
             program=rate.name,
-            context="+".join(rate.rins),
+            context=rate.context,
             payload_type=payload_type,
-            unit=named,
+            unit=unit,
             currency=currency,
             zone=self.timezone,
             basis=self.basis,

@@ -1,23 +1,56 @@
-"""What sources of prices have in common: settings, and asking an upstream over HTTP."""
+"""What sources of prices have in common: settings, asking over HTTP, rounds of asking."""
 
+import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
-from pydantic import Field, HttpUrl
+from aiohttp import (
+    ClientConnectionError,
+    ClientError,
+    ClientPayloadError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+)
+from pydantic import AfterValidator, Field, HttpUrl
 
 from bridge.clock import Clock
-from bridge.errors import SourceError
+from bridge.errors import SourceError, Unreachable
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, OptPolicy
-from bridge.notation import Duration, read_retry_after
+from bridge.notation import SomeTime, read_retry_after
 
 LARGEST_ANSWER = 64 * 1024 * 1024  # bytes
 OK, NO_CONTENT = 200, 204
+NAP = 30.0  # seconds after which the clock is looked at again: it may have been set
+AGAIN = timedelta(minutes=5)  # after which a round is made anew in which a part failed
+EARLIEST = 1990  # year
+SILENT = 3  # of so many in a row that are not answered it is concluded that nobody is there
+T = TypeVar("T")
+
+
+def _within_reason(value: date) -> date:
+    if value.year < EARLIEST:
+        raise ValueError(f"no prices are published from before {EARLIEST}")
+    return value
+
+
+Day = Annotated[date, AfterValidator(_within_reason)]
+
+
+def _a_base(value: HttpUrl) -> HttpUrl:
+    if value.query or value.fragment:
+        raise ValueError("write only what stands before the path of a request, without ? and #")
+    return value
+
+
+BaseUrl = Annotated[HttpUrl, AfterValidator(_a_base)]
 
 
 class PricingSource(Frozen, ABC):
@@ -29,7 +62,7 @@ class PricingSource(Frozen, ABC):
     apart: ClassVar[timedelta] = timedelta(0)  # between two requests
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    timeout: Duration = timedelta(seconds=60)
+    timeout: SomeTime = timedelta(seconds=60)
 
     @abstractmethod
     def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
@@ -40,8 +73,13 @@ class PricingSource(Frozen, ABC):
         """Return what was not asked for yet, the oldest first."""
 
     @abstractmethod
-    def fill(self, ask: "Asking", around: Surroundings, piece: Any) -> AsyncGenerator[Batch, None]:
-        """Yield what a piece of the backlog says; its last batch marks that it was asked for."""
+    def fill(
+        self, ask: "Asking", around: Surroundings, piece: Any, doubts: list[str]
+    ) -> AsyncGenerator[Batch, None]:
+        """Yield what a piece of the backlog says, and the mark that it was asked for.
+
+        What is wrong with parts of it goes into `doubts`.
+        """
 
     @asynccontextmanager
     async def asking(self, clock: Clock) -> AsyncIterator["Asking"]:
@@ -82,6 +120,114 @@ class PricingSource(Frozen, ABC):
         """Look at the files that it names: none."""
 
 
+@dataclass
+class Round:
+    """One round of asking for all that a source collects: one part failing stops no other."""
+
+    doubts: list[str] = field(default_factory=list)
+    failed: list[SourceError] = field(default_factory=list)
+    answered: bool = False
+    _silent: int = 0
+
+    def answers(self) -> None:
+        """Note that a part was answered."""
+        self.answered, self._silent = True, 0
+
+    def fails(self, name: str, error: SourceError) -> bool:
+        """Note that a part failed; return whether to ask for nothing else in this round."""
+        self.failed.append(error)
+        self.doubts.append(f"{name}: {error}")
+        self._silent = self._silent + 1 if isinstance(error, Unreachable) else 0
+        return error.retry_after > 0 or self._silent >= SILENT
+
+    @property
+    def retry_after(self) -> float:
+        """Return the longest wait that was asked for, in seconds."""
+        return max((e.retry_after for e in self.failed), default=0)
+
+    @property
+    def warning(self) -> str | None:
+        """Return in one line what is wrong, or None."""
+        return "; ".join(sorted(set(self.doubts)))[:2000] or None
+
+    async def conclude(self, source: str, around: Surroundings) -> None:
+        """Say that the upstream is there; raise SourceError where nothing was answered."""
+        if self.failed and not self.answered:
+            raise SourceError(str(self.failed[0]), self.retry_after)
+        now = around.clock.now()
+        around.succeeded(now)
+        await around.memory.heard_from(source, now)
+
+
+async def rounds(
+    source: PricingSource,
+    ask: "Asking",
+    around: Surroundings,
+    poll: Callable[[Round], AsyncGenerator[Batch, None]],
+    next_due: Callable[[datetime], datetime],
+) -> AsyncGenerator[Batch, None]:
+    """Poll for ever, each round when it is due, and work off the backlog in between."""
+    tried: dict[Any, date] = {}  # pieces that are left though they were answered: a day later
+    unwell = 0  # rounds in a row in which a part failed
+    while True:
+        now_on, began = Round(), around.clock.now()
+        async with aclosing(poll(now_on)) as batches:
+            async for batch in batches:
+                yield batch
+        await now_on.conclude(source.name, around)
+        due = next_due(began)
+        async with aclosing(_work_off(source, ask, around, now_on, due, tried)) as batches:
+            async for batch in batches:
+                yield batch
+        around.warn(now_on.warning)
+        unwell = unwell + 1 if now_on.failed else 0
+        if now_on.retry_after:
+            due = around.clock.now() + timedelta(seconds=now_on.retry_after)
+        elif unwell:  # the part that failed is asked again soon, then less and less
+            due = min(due, around.clock.now() + AGAIN * 2 ** min(unwell - 1, 10))
+        await _until(around.clock, began, due)
+
+
+async def _work_off(
+    source: PricingSource,
+    ask: "Asking",
+    around: Surroundings,
+    now_on: Round,
+    due: datetime,
+    tried: dict[Any, date],
+) -> AsyncGenerator[Batch, None]:
+    """Yield the backlog until a round is due; what fails is put off with all that follows it."""
+    put_off: set[Any] = set()
+    for piece in await source.backlog(around) if not now_on.retry_after else ():
+        now = around.clock.now()
+        if now >= due:
+            return
+        if tried.get(piece) == now.date() or piece.of in put_off:
+            continue
+        try:
+            async with aclosing(source.fill(ask, around, piece, now_on.doubts)) as batches:
+                async for batch in batches:
+                    yield batch
+            tried[piece] = now.date()
+        except SourceError as error:
+            put_off.add(piece.of)
+            if now_on.fails(str(piece), error):
+                return
+
+
+async def _until(clock: Clock, began: datetime, due: datetime) -> None:
+    """Wait until a time, or until the clock shows to have been set."""
+    longest = due - began
+    while began <= (now := clock.now()) < due and due - now <= longest:
+        await clock.sleep(min((due - now).total_seconds(), NAP))
+
+
+def turned(parts: Sequence[T]) -> list[T]:
+    """Return parts from a random one on, so that none is the last one always."""
+    start = random.randrange(len(parts)) if len(parts) > 1 else 0  # noqa: S311 -- shares out
+    return [*parts[start:], *parts[:start]]
+
+
 class Asking:
     """Asks one upstream, never faster than it may be."""
 
@@ -99,8 +245,13 @@ class Asking:
             async with self._http.get(url, params=query) as reply:
                 return await self._read(reply)
         except TimeoutError as error:
-            raise SourceError(f"no answer within {self._http.timeout.total:g} s") from error
-        except (ClientError, OSError, ValueError) as error:
+            raise Unreachable(f"no answer within {self._http.timeout.total:g} s") from error
+        except ClientPayloadError as error:
+            raise SourceError(f"cannot be asked: {error}") from error
+        except (ClientConnectionError, OSError) as error:
+            said = str(error) or type(error).__name__
+            raise Unreachable(f"cannot be asked: {said}") from error
+        except (ClientError, ValueError) as error:
             said = str(error) or type(error).__name__
             raise SourceError(f"cannot be asked: {said}") from error
 

@@ -1,13 +1,13 @@
 """The devices that are told: which there are, and how each is doing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from sqlite_utils import Database
 
 from bridge.model import Document
 from bridge.notation import millis
-from bridge.store import changes
+from bridge.store import changes, price_days
 from bridge.store.sqlite import Sqlite, one, rows
 
 LIST = """
@@ -23,8 +23,13 @@ class Devices:
     def __init__(self, file: Sqlite) -> None:
         self._file = file
 
-    async def sync(self, kinds: Mapping[str, str], at: datetime) -> None:
-        """Make the kept devices those of the settings (name → kind); log what changed."""
+    async def sync(
+        self, kinds: Mapping[str, str], at: datetime, followed: Collection[str] = ()
+    ) -> None:
+        """Make the kept devices those of the settings (name → kind); log what changed.
+
+        `followed` are the names and globs of the programs that any of them follows.
+        """
 
         def work(db: Database) -> None:
             kept = {r["name"] for r in rows(db, "SELECT name FROM devices")}
@@ -36,6 +41,7 @@ class Devices:
                 changes.append(db, at, "CREATE", "DEVICE", name, after={"kind": kinds[name]})
             for name in kept - kinds.keys():
                 _remove(db, name, at)
+            price_days.follow(db, followed, at)
 
         await self._file.write(work)
 

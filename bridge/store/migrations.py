@@ -29,6 +29,9 @@ def prices_by_day(db: Database) -> None:
     _run(db, PRICES)
     _pack_rows(db, "price_rows", "")
     _pack_rows(db, "price_revision_rows", ", replaced")
+    for table in ("price_rows", "price_revision_rows"):
+        longest = f"SELECT max(length) FROM {table} WHERE series = series.id"  # noqa: S608 -- constants
+        db.conn.execute(f"UPDATE series SET longest = max(longest, coalesce(({longest}), 0))")  # noqa: S608 -- constants
     _run(db, "DROP TABLE price_rows; DROP TABLE price_revision_rows;")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -164,6 +165,8 @@ class Moments:
 
 
 def _track(row: Document, event: Event) -> Track:
+    if event.price_day:  # rendered, so that its track is what knows which one was armed
+        event = replace(event, modification=row["modification"])
     return Track(
         event,
         row["device"],

@@ -4,17 +4,21 @@ A price day is `<program>-YYYY-MM-DD`, a local day of its tariff's zone, with al
 the program; its intervals have explicit periods, and ids that count from the day's start.
 """
 
+import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import date, datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from sqlite_utils import Database
 
 from bridge.model import Document, Event, Interval, Tariff
 from bridge.notation import day_span, from_millis, millis, to_json
 from bridge.store import series
 from bridge.store.packing import Kept, from_columns
-from bridge.store.sqlite import rows
+from bridge.store.sqlite import one, rows
 from bridge.wire import openadr3
 
 TARIFF = "SELECT t.*, p.name, p.source FROM tariffs t JOIN programs p ON p.id = t.program"
@@ -22,7 +26,7 @@ FACTS = (
     "zone", "basis", "utility", "rate", "circuit", "cca", "curve", "market", "settlement_unit",
     "derived_from",
 )  # fmt: skip
-_NAME = re.compile(r"(.+)-(\d{4}-\d\d-\d\d)")
+_NAME = re.compile(r"(.+)-(\d{4}-\d\d-\d\d)", re.DOTALL)
 Said = tuple[Document, Kept]  # a series, and a price of it
 
 
@@ -58,6 +62,23 @@ def render(db: Any, about: Document, lo: int, hi: int) -> Iterator[Event]:
             yield _event(about, day, days[day])
 
 
+def follow(db: Database, patterns: Collection[str], at: datetime) -> None:
+    """Keep which programs devices follow: price days of others have no moments."""
+    text = json.dumps(sorted(patterns))
+    row = one(db, "SELECT value FROM meta WHERE key = 'followed'")
+    if (row or {}).get("value") != text:
+        db.conn.execute("INSERT OR REPLACE INTO meta VALUES ('followed', ?)", (text,))
+        # Those that are followed from now on are armed anew (`publications.nearer`).
+        db.conn.execute("UPDATE tariffs SET near_to = min(near_to, ?)", (millis(at),))
+
+
+def followed(db: Any) -> Callable[[str], bool]:
+    """Return what says of a program's name whether any device follows it."""
+    row = one(db, "SELECT value FROM meta WHERE key = 'followed'")
+    patterns = json.loads(row["value"]) if row else []
+    return lambda name: any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def names(about: Document, lo: int, hi: int) -> list[str]:
     """Return the names of a program's days between two instants, be there prices or not."""
     zone = ZoneInfo(about["zone"])
@@ -66,21 +87,28 @@ def names(about: Document, lo: int, hi: int) -> list[str]:
 
 
 def near(db: Any, at: datetime, programs: Collection[str] | None = None) -> list[Event]:
-    """Return the price days that are under way or armed to begin: of some programs, or all."""
+    """Return followed price days that are under way or armed: of some programs, or all."""
     found = (
         rows(db, TARIFF)
         if programs is None
         else [row for p in programs for row in rows(db, f"{TARIFF} WHERE t.program = ?", (p,))]
     )
-    return [day for about in found for day in render(db, about, millis(at), about["near_to"])]
+    wanted = followed(db)
+    return [
+        day
+        for about in found
+        if wanted(about["name"])
+        for day in render(db, about, millis(at), about["near_to"])
+    ]
 
 
 def by_name(db: Any, wanted: Collection[str]) -> Iterator[Event]:
     """Yield price days by their names; those that are not there (any more) are left out."""
+    follows = followed(db) if wanted else None
     for name in wanted:
         parts = _NAME.fullmatch(name)
         about = rows(db, f"{TARIFF} WHERE p.name = ?", (parts[1],)) if parts else []
-        if parts and about:
+        if parts and about and follows and follows(parts[1]):
             span = day_span(date.fromisoformat(parts[2]), about[0]["zone"])
             found = render(db, about[0], millis(span[0]), millis(span[1]))
             yield from (day for day in found if day.id == name)

@@ -1,6 +1,8 @@
 """Answers what prices were, are and will be, and what was known of them when."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from heapq import merge
 from itertools import islice
@@ -38,7 +40,7 @@ FROM tariffs t JOIN programs p ON p.id = t.program JOIN series s ON s.program = 
 """
 _BY_CIRCUIT = f"""{_TARIFF}
 WHERE t.rate = ? AND t.circuit = ? AND t.utility = ? AND t.cca IS ?
-ORDER BY s.payload_type <> 'PRICE', p.created, s.id LIMIT 1
+ORDER BY s.payload_type <> 'PRICE', p.created, s.id DESC LIMIT 1
 """
 
 
@@ -184,13 +186,19 @@ def _days(db: Any, found: Document, first: date, last: date) -> Iterator[PriceDa
     lo, hi = day_span(first, tariff.zone)[0], day_span(last, tariff.zone)[1]
     names = series.component_names(db)
     kept = series.within(db, found["id"], millis(lo), millis(hi), names)
-    known = [_row(found, k, None) for k in kept if k.price.start >= millis(lo)]
-    at, day = 0, first
-    while at < len(known):
+    known = deque(_row(found, k, None) for k in kept)
+    day = first
+    while known and day <= last:
         start, end = day_span(day, tariff.zone)
-        begin = at
-        while at < len(known) and known[at].start < end:
-            at += 1
-        if at > begin:
-            yield PriceDay(tariff, start, end, tuple(known[begin:at]))
+        prices = []
+        while known and known[0].start < end:
+            row = known.popleft()
+            if row.end > end:  # it holds on the next day too
+                known.appendleft(replace(row, start=end))
+                row = replace(row, end=end)
+            prices.append(replace(row, start=start) if row.start < start else row)
+            if row.end == end:
+                break
+        if prices:
+            yield PriceDay(tariff, start, end, tuple(prices))
         day += timedelta(days=1)

@@ -26,9 +26,12 @@ def publish(db: Database, source: str, publication: Publication, at: datetime) -
     if not (publication.prices or publication.whole):
         return 0
     tariff = publication.tariff
+    if tariff.derived_from:  # it moves with the program that it is derived from
+        move = "UPDATE OR IGNORE programs SET source = ? WHERE context = ?"
+        db.conn.execute(move, (source, tariff.context))
     program = programs.program_id(db, source, tariff.context, tariff.program, at, settled=False)
     _keep_facts(db, program, tariff, at)
-    number = series.series_id(
+    number = series.priced_id(
         db, program, tariff.payload_type, tariff.unit or "", tariff.currency or ""
     )
     changed = _replace(db, number, publication, at)
@@ -69,6 +72,8 @@ def _keep_facts(db: Database, program: str, tariff: Tariff, at: datetime) -> Non
     facts = {name: value for name, value in asdict(tariff).items() if name in FACTS}
     columns = {"program": program, **facts, "issued": 0, "near_to": millis(at + NEAR)}
     update = ", ".join(f"{name} = excluded.{name}" for name in facts)
+    # In another zone other days are near: they are armed anew (`nearer`).
+    update += f", near_to = iif(zone = excluded.zone, near_to, {millis(at)})"
     changed = " OR ".join(f"{name} IS NOT excluded.{name}" for name in facts)
     db.conn.execute(
         f"INSERT INTO tariffs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 -- constants
@@ -92,6 +97,8 @@ def _tell(db: Database, program: str, number: int, changed: tuple[int, int], at:
     )  # fmt: skip
     db.conn.execute("UPDATE tariffs SET issued = ? WHERE program = ?", (seq, program))
     lo, hi = max(changed[0], millis(at)), min(changed[1], about["near_to"])
+    if not price_days.followed(db)(about["name"]):
+        return
     _arm(db, {**about, "issued": seq}, lo, hi, at)
 
 
@@ -115,10 +122,13 @@ def nearer(db: Database, at: datetime) -> int:
         price_days.TARIFF + " WHERE t.near_to < ? ORDER BY t.near_to LIMIT ?",
         (horizon, NEARER_AT_ONCE),
     )
+    wanted = price_days.followed(db)
     for about in found:
         # A day further, so that this is done once a day.
         to = horizon + timedelta(days=1) // timedelta(milliseconds=1)
         db.conn.execute("UPDATE tariffs SET near_to = ? WHERE program = ?", (to, about["program"]))
+        if not wanted(about["name"]):
+            continue
         coming = list(price_days.render(db.conn, about, about["near_to"], to))
         for day in coming:
             event_rows.arm(db, day, at)

@@ -49,6 +49,21 @@ def series_id(db: Database, program: str, kind: str, unit: str, currency: str) -
     return db.conn.execute(insert, key).lastrowid or 0
 
 
+def priced_id(db: Database, program: str, kind: str, unit: str, currency: str) -> int:
+    """Return the number of the series that a pricing source feeds; make it where it is new.
+
+    A unit or currency that was not said before, or is not said any more, makes no other series.
+    """
+    sql = "SELECT id, unit, currency FROM series WHERE program = ? AND payload_type = ?"
+    for had in rows(db, f"{sql} ORDER BY id DESC", (program, kind)):
+        merged = [had[k] or said for k, said in (("unit", unit), ("currency", currency))]
+        if all(said in {"", now} for said, now in zip((unit, currency), merged, strict=True)):
+            update = "UPDATE OR IGNORE series SET unit = ?, currency = ? WHERE id = ?"
+            db.conn.execute(update, (*merged, had["id"]))
+            return int(had["id"])
+    return series_id(db, program, kind, unit, currency)
+
+
 def component_names(db: Any) -> Mapping[int, Names]:
     """Return the names of components by the number that stands for them in packed prices."""
     found = {
@@ -115,7 +130,9 @@ def replace(
             (max(p.length for p in new), series),
         )
     gone = [k for chunk in chunks.values() for k in chunk if k.price in lost]
-    stamp = millis(at)
+    if not (new or gone):
+        return Replaced(new, gone)
+    stamp = _after(db, series, chunks, millis(at))
     coming: dict[int, list[Kept]] = defaultdict(list)
     going: dict[int, list[Kept]] = defaultdict(list)
     for price in new:
@@ -126,9 +143,22 @@ def replace(
         rest = [k for k in chunks.get(day, ()) if k.price not in lost]
         write_day(db, series, day, [*rest, *coming[day]], sets)
         if going[day]:
-            former = _revisions(db, series, day, stamp, names)
-            write_revisions(db, series, day, stamp, [*former, *going[day]], sets)
+            write_revisions(db, series, day, stamp, going[day], sets)
     return Replaced(new, gone)
+
+
+def _after(db: Database, series: int, chunks: Mapping[int, Sequence[Kept]], stamp: int) -> int:
+    """Return the time of a change, later than that of any other change of these days."""
+    if not chunks:
+        return stamp
+    found = one(
+        db,
+        "SELECT max(replaced) AS replaced FROM price_revisions"
+        " WHERE series = ? AND day BETWEEN ? AND ?",
+        (series, min(chunks), max(chunks)),
+    )
+    learnt = max((k.since for chunk in chunks.values() for k in chunk), default=0)
+    return max(stamp, learnt + 1, ((found and found["replaced"]) or 0) + 1)
 
 
 def overlay(known: Sequence[Kept], said: Sequence[Painted]) -> list[Painted]:
@@ -171,14 +201,6 @@ def write_revisions(
         "INSERT OR REPLACE INTO price_revisions (series, day, replaced, data) VALUES (?, ?, ?, ?)",
         (series, day, replaced, pack(kept, day, set_of)),
     )
-
-
-def _revisions(
-    db: Database, series: int, day: int, replaced: int, names: Mapping[int, Names]
-) -> list[Kept]:
-    sql = "SELECT data FROM price_revisions WHERE series = ? AND day = ? AND replaced = ?"
-    found = one(db, sql, (series, day, replaced))
-    return unpack(found["data"], day, names) if found else []
 
 
 def replaced_days(db: Any, series: int, lo: int, hi: int) -> Iterator[tuple[int, int, bytes]]:

@@ -183,6 +183,9 @@ class Sqlite:
                 return work.run(self._db), None
         except sqlite3.IntegrityError as error:
             return None, StoreError(f"{self.path}: would contradict itself ({error})")
+        except (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError) as error:
+            # What was to be written is at fault, and not the file.
+            return None, ValueError(f"cannot be kept: {error}")
         except sqlite3.Error:
             raise
         except Exception as error:  # noqa: BLE001 -- goes to whoever asked, not to the rest

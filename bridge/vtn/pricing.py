@@ -115,6 +115,8 @@ class Pricing:
             raise Problem(400, "end: must be after start")
         if query.revisions and (query.as_of or query.format == "evcc"):
             raise Problem(400, "revisions: are all there ever were; not with as_of or evcc")
+        if query.program is None and (query.revisions or query.as_of):
+            raise Problem(400, "program: name one, to be told what was known of it")
         if query.program is not None:
             found = await self._history.programs(now, query.program)
             if not found:

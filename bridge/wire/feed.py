@@ -2,40 +2,71 @@
 
 import csv
 import io
+import re
 import zipfile
+import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, field_validator
 
 from bridge.errors import WireError
 from bridge.model import Frozen, Price
-from bridge.notation import Duration, Zone, from_json, read_amount, to_utc
+from bridge.notation import EXACT, SomeTime, Zone, from_json, read_amount, to_utc
 
-EXACT = Context(prec=80)
+LARGEST_SCALE = 12  # digits before or after the point
+LARGEST_JSON = 256 * 1024 * 1024  # bytes
+LONGEST_LINE = 1024 * 1024  # characters
+LONGEST_NAME = 128
 TOLD = 20  # bad rows that are told one by one
 SUFFIXES = (".csv", ".json", ".txt")
+
+
+def _some(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if not value or not all(value):
+        raise ValueError("name at least one field")
+    return value
+
+
+Names = Annotated[str | tuple[str, ...], AfterValidator(_some)]
 
 
 class Fields(Frozen):
     """What is called how in a feed, and in which form it is written."""
 
     items: str = ""
-    start: str | tuple[str, ...] = "start"
-    end: str | tuple[str, ...] = "end"
-    value: str | tuple[str, ...] = ("value", "price")
+    start: Names = "start"
+    end: Names = "end"
+    value: Names = ("value", "price")
     program: str | None = None
     time_format: str | None = None
     timezone: Zone = "UTC"
     end_inclusive: bool = False
-    length: Duration | None = None
+    length: SomeTime | None = None
     scale: Decimal = Decimal(1)
     delimiter: str = Field(",", min_length=1, max_length=1)
+
+    @field_validator("scale")
+    @classmethod
+    def _a_factor(cls, value: Decimal) -> Decimal:
+        if not value or not value.is_finite() or abs(value.adjusted()) > LARGEST_SCALE:
+            raise ValueError("is not a factor such as 0.01")
+        return value
+
+    @field_validator("time_format")
+    @classmethod
+    def _a_form(cls, value: str | None) -> str | None:
+        if value not in {None, "unix", "unix_ms"}:
+            try:
+                datetime.strptime(datetime(2000, 1, 1).strftime(value), value)  # noqa: DTZ001, DTZ007
+            except (ValueError, re.error) as error:
+                raise ValueError(f"{value!r} is no form of a time ({error})") from error
+        return value
 
 
 @dataclass
@@ -45,14 +76,15 @@ class Reading:
     fields: Fields
     problems: list[str] = field(default_factory=list)
     bad: int = 0
-    _ambiguous: set[tuple[str, datetime]] = field(default_factory=set)
+    _twice: dict[tuple[str, datetime], list[int]] = field(default_factory=dict)
+    _last: dict[str, datetime] = field(default_factory=dict)
 
     def prices(self, rows: Iterable[Any]) -> Iterator[tuple[str | None, Price]]:
         """Yield the program (where a field names it) and the price of each good row."""
         for number, row in enumerate(rows, 1):
             try:
                 yield self._price(row)
-            except (WireError, ValueError, OverflowError) as error:
+            except (WireError, ValueError, ArithmeticError) as error:
                 self.bad += 1
                 if self.bad <= TOLD:
                     self.problems.append(f"row {number}: {error}")
@@ -70,26 +102,55 @@ class Reading:
             raise WireError("is not an object with fields")
         program = self._program(row) or ""
         said = self._time(row, self.fields.start)
-        start = self._in_zone(said, program)
+        start = self._start(said, program)
         end = start + self.fields.length if self.fields.length else self._end(row, said, start)
         if end <= start:
             raise WireError(f"ends at {end:%Y-%m-%dT%H:%M:%SZ}, not after its start")
         return program or None, Price(start, end, self._value(row))
 
-    def _end(self, row: dict[str, Any], began: datetime, start: datetime) -> datetime:
-        said = self._time(row, self.fields.end)
-        said += timedelta(seconds=1) if self.fields.end_inclusive else timedelta(0)
-        if said.tzinfo is None and began.tzinfo is None and self.fields.timezone != "UTC":
-            zone = ZoneInfo(self.fields.timezone)
-            # In the hours around a change of the clocks only the length is beyond doubt.
-            if _offsets(began, zone)[0] != _offsets(began, zone)[1] or _is_skipped(said, zone):
-                return start + (said - began)
-        return self._in_zone(said, None)
-
     def _program(self, row: dict[str, Any]) -> str | None:
         if self.fields.program is None:
             return None
-        return str(_get(row, self.fields.program)).strip()
+        name = str(_get(row, self.fields.program)).strip()
+        if not name or len(name) > LONGEST_NAME or not name.isprintable():
+            raise WireError(f"{self.fields.program} is {name[:20]!r}, not a name")
+        return name
+
+    def _end(self, row: dict[str, Any], began: datetime, start: datetime) -> datetime:
+        said = self._time(row, self.fields.end)
+        said += timedelta(seconds=1) if self.fields.end_inclusive else timedelta(0)
+        if said.tzinfo is not None:
+            return to_utc(said)
+        if self.fields.timezone == "UTC":
+            return said.replace(tzinfo=UTC)
+        zone = ZoneInfo(self.fields.timezone)
+        first, second = (to_utc(said.replace(tzinfo=zone, fold=n)) for n in (0, 1))
+        odd = first != second or (began.tzinfo is None and _is_odd(began, zone))
+        if not odd:
+            return first
+        # In the hours around a change of the clocks the shortest length that is one is meant.
+        ends = [first, second] + ([start + (said - began)] if began.tzinfo is None else [])
+        return min((end for end in ends if end > start), default=first)
+
+    def _start(self, moment: datetime, program: str) -> datetime:
+        """Return a start in UTC; of a local time that comes twice, by the order of the rows."""
+        if moment.tzinfo is not None:
+            return to_utc(moment)
+        if self.fields.timezone == "UTC":
+            return moment.replace(tzinfo=UTC)
+        zone = ZoneInfo(self.fields.timezone)
+        before, self._last[program] = self._last.get(program), moment
+        if not _is_odd(moment, zone):
+            return to_utc(moment.replace(tzinfo=zone))
+        if _is_skipped(moment, zone):
+            raise WireError(f"{moment} is no time in {self.fields.timezone}: clocks go forward")
+        folds = self._twice.setdefault((program, moment), [])
+        if len(folds) == 2:
+            raise WireError(f"{moment} comes three times; it is there twice")
+        # The newest may stand first: then the later of the two comes first.
+        backwards = before is not None and before > moment
+        folds.append(1 - folds[0] if folds else int(backwards))
+        return to_utc(moment.replace(tzinfo=zone, fold=folds[-1]))
 
     def _value(self, row: dict[str, Any]) -> Decimal:
         names = self.fields.value
@@ -113,36 +174,20 @@ class Reading:
             form = self.fields.time_format or "ISO 8601"
             raise WireError(f"{text!r} is not a time in the form {form}") from error
 
-    def _in_zone(self, moment: datetime, program: str | None) -> datetime:
-        """Return a time in UTC; a local one that comes twice is the later the second time."""
-        if moment.tzinfo is not None:
-            return to_utc(moment)
-        if self.fields.timezone == "UTC":
-            return moment.replace(tzinfo=UTC)
-        zone = ZoneInfo(self.fields.timezone)
-        if _is_skipped(moment, zone):
-            raise WireError(f"{moment} is no time in {self.fields.timezone}: clocks go forward")
-        first, second = _offsets(moment, zone)
-        if first != second and program is not None:
-            seen = (program, moment) in self._ambiguous
-            self._ambiguous.add((program, moment))
-            return moment.replace(tzinfo=zone, fold=int(seen)).astimezone(UTC)
-        return moment.replace(tzinfo=zone).astimezone(UTC)
-
 
 def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
-def _offsets(moment: datetime, zone: ZoneInfo) -> tuple[timedelta | None, timedelta | None]:
-    """Return both offsets of a local time: they differ where it comes twice, or not at all."""
+def _is_odd(moment: datetime, zone: ZoneInfo) -> bool:
+    """Whether a local time comes twice, or not at all."""
     early, late = (moment.replace(tzinfo=zone, fold=n).utcoffset() for n in (0, 1))
-    return early, late
+    return early != late
 
 
 def _is_skipped(moment: datetime, zone: ZoneInfo) -> bool:
-    first, second = _offsets(moment, zone)
-    return first is not None and second is not None and first < second
+    early, late = (moment.replace(tzinfo=zone, fold=n).utcoffset() for n in (0, 1))
+    return early is not None and late is not None and early < late
 
 
 def _get(row: dict[str, Any], name: str) -> Any:
@@ -167,17 +212,34 @@ def rows(
 ) -> Iterator[Any]:
     """Yield the rows of a document; without `form` its first character tells JSON from CSV.
 
-    CSV is read piece by piece, JSON as a whole. Raises WireError where it is neither.
+    CSV is read piece by piece, JSON as a whole. Raises WireError where it is neither, or
+    cannot be read to its end.
     """
+    try:
+        yield from _rows(text, fields, form)
+    except UNREADABLE as error:
+        raise WireError(f"cannot be read ({type(error).__name__}: {error})") from error
+
+
+# What reading a file, or the member of an archive that is damaged or encrypted, may raise
+UNREADABLE = (
+    OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+    MemoryError,
+)  # fmt: skip
+
+
+def _rows(text: IO[bytes], fields: Fields, form: Literal["json", "csv"] | None) -> Iterator[Any]:
     start = text.read(4096)
     rest = io.BufferedReader(_Chained(start, text))
     looks = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if form == "json" or (form is None and looks in {b"[", b"{"}):
-        yield from _items(rest.read(), fields.items)
+        whole = rest.read(LARGEST_JSON + 1)
+        if len(whole) > LARGEST_JSON:
+            raise WireError(f"is more than {LARGEST_JSON} bytes of JSON; write it as CSV")
+        yield from _items(whole, fields.items)
         return
     try:
-        lines = io.TextIOWrapper(rest, "utf-8-sig", newline="")
-        table = csv.DictReader(lines, delimiter=fields.delimiter)
+        table = csv.DictReader(_lines(rest), delimiter=fields.delimiter)
         table.fieldnames = [name.strip() for name in table.fieldnames or ()]
         missing = [name for name in _names(fields.start) if name not in table.fieldnames]
         if missing:
@@ -186,6 +248,14 @@ def rows(
         yield from table
     except (UnicodeDecodeError, csv.Error) as error:
         raise WireError(f"is not CSV in UTF-8 ({error})") from error
+
+
+def _lines(content: Any) -> Iterator[str]:
+    lines = io.TextIOWrapper(content, "utf-8-sig", newline="")
+    while line := lines.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise WireError(f"has a line of more than {LONGEST_LINE} characters")
+        yield line
 
 
 class _Chained(io.RawIOBase):

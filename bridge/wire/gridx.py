@@ -7,16 +7,22 @@ day, times with offsets in ISO 8601's basic form, amounts as strings of exact de
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
+from math import gcd
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from bridge.errors import WireError
 from bridge.model import Component, Document, Price, PriceDay, PriceRow, Tariff
-from bridge.notation import day_span, from_json, to_utc
+from bridge.notation import LAST_YEAR, day_span, from_json, to_utc
 
+FIRST_YEAR = 1970
+MINUTE = timedelta(minutes=1)
+LONGEST_DAY = 25 * 60  # minutes
+LONGEST_NAME = 200
 PROGRAM, MARKET = "CalFUSE", "DAM"
 FIRST_DAY = {"PGE": date(2024, 6, 1), "SCE": date(2025, 7, 1)}  # of published history
 BASIS = {"PGE": "marginal", "SCE": "retail"}
@@ -76,8 +82,8 @@ class Asked:
             "utility": self.utility,
             "market": MARKET,
             "program": PROGRAM,
-            "startdate": f"{self.first:%Y%m%d}",
-            "enddate": f"{self.last:%Y%m%d}",
+            "startdate": _write_date(self.first),
+            "enddate": _write_date(self.last),
             "ratename": self.rate,
             "representativeCircuitId": self.circuit,
         }
@@ -99,17 +105,31 @@ def read_query(query: Mapping[str, str]) -> Asked | None:
     return Asked(utility, rate, circuit, query.get("cca") or None, first, last)
 
 
+def _write_date(day: date) -> str:
+    return f"{day.year:04}{day:%m%d}"
+
+
 def _read_date(text: str | None) -> date | None:
     if not text or not _DATE.fullmatch(text):
         return None
     try:
-        return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+        day = date(int(text[:4]), int(text[4:6]), int(text[6:]))
     except ValueError:
         return None
+    return day if FIRST_YEAR <= day.year <= LAST_YEAR else None
 
 
-def read_pricing(text: str | bytes, zone: str) -> tuple[list[Curve], list[str]]:
-    """Return the days of an answer, and what is wrong with those that were left out or doubtful.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What `getPricing` answered: its days, what is doubtful of them, whether one was refused."""
+
+    curves: tuple[Curve, ...]
+    doubts: tuple[str, ...]
+    refused: bool
+
+
+def read_pricing(text: str | bytes, zone: str) -> Answer:
+    """Read an answer; a day that makes no sense is left out, and told.
 
     Raises WireError where it is no answer with prices at all.
     """
@@ -124,17 +144,18 @@ def read_pricing(text: str | bytes, zone: str) -> tuple[list[Curve], list[str]]:
         raise WireError(f"the answer says that it failed: {said or 'meta.code is not 200'}")
     if not isinstance(data, list):
         raise WireError("the answer has no list of days in data")
-    curves, problems = [], []
+    curves, doubts, refused = [], [], False
     for entry in data:
         try:
-            curve, doubts = _read_curve(entry, zone)
+            curve, doubtful = _read_curve(entry, zone)
         except WireError as error:
-            problems.append(str(error))
+            doubts.append(str(error))
+            refused = True
             continue
-        problems += doubts
+        doubts += doubtful
         if curve.prices:
             curves.append(curve)
-    return curves, problems
+    return Answer(tuple(curves), tuple(doubts), refused)
 
 
 def _read_curve(entry: Any, zone: str) -> tuple[Curve, list[str]]:
@@ -144,26 +165,51 @@ def _read_curve(entry: Any, zone: str) -> tuple[Curve, list[str]]:
         raise WireError("a day has no priceHeader or no priceDetails")
     named = f"the day of {header.get('startTime')}"
     try:
-        length = timedelta(minutes=int(header["intervalLengthInMinutes"]))
+        minutes = int(header["intervalLengthInMinutes"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WireError(f"{named}: intervalLengthInMinutes is no number") from error
-    if length <= timedelta(0):
-        raise WireError(f"{named}: intervalLengthInMinutes is not above 0")
+    if not 0 < minutes <= LONGEST_DAY:
+        raise WireError(f"{named}: intervalLengthInMinutes is {minutes}, not 15 or 60")
+    length = timedelta(minutes=minutes)
     prices, doubts = _unique([_read_price(d, length, zone, named) for d in details], named)
     counted = header.get("recordCount")
     if counted != len(details):
         doubts.append(f"{named}: recordCount is {counted}, but there are {len(details)} prices")
     if len({p.start.astimezone(ZoneInfo(zone)).date() for p in prices}) > 1:
         raise WireError(f"{named}: holds prices of other days of {zone}")
+    _check_ends(prices, zone, named)
     curve = Curve(
-        header.get("priceCurveName"),
-        header.get("marketName"),
-        header.get("settlementCurrency"),
-        header.get("settlementUnit"),
+        _text(header.get("priceCurveName"), named),
+        _text(header.get("marketName"), named),
+        _text(header.get("settlementCurrency"), named),
+        _text(header.get("settlementUnit"), named),
         tuple(prices),
         whole=counted == len(details),
     )
     return curve, doubts
+
+
+def _check_ends(prices: Sequence[Price], zone: str, named: str) -> None:
+    """Refuse a day in which a price would reach over the next one, or out of the day."""
+    for price, after in pairwise(prices):
+        if price.end > after.start:
+            raise WireError(
+                f"{named}: prices are {(after.start - price.start) // MINUTE} minutes apart, but"
+                f" intervalLengthInMinutes is {(price.end - price.start) // MINUTE}"
+            )
+    if prices:
+        last = prices[-1]
+        if last.end > day_span(last.start.astimezone(ZoneInfo(zone)).date(), zone)[1]:
+            raise WireError(f"{named}: its last price reaches into the next day")
+
+
+def _text(value: Any, named: str) -> str | None:
+    """Return a name, or None where there is none."""
+    if value is not None and not isinstance(value, str):
+        raise WireError(f"{named}: {value!r} is not a name")
+    if value is not None and (len(value) > LONGEST_NAME or not value.isprintable()):
+        raise WireError(f"{named}: {value[:20]!r} is not a name")
+    return value
 
 
 def _unique(prices: Sequence[Price], named: str) -> tuple[list[Price], list[str]]:
@@ -181,7 +227,6 @@ def _read_price(detail: Any, length: timedelta, zone: str, named: str) -> Price:
     if not isinstance(detail, dict):
         raise WireError(f"{named}: a price is not an object")
     start = _read_start(detail.get("startIntervalTimeStamp"), zone, named)
-    status = detail.get("priceStatus")
     components = detail.get("priceComponents") or []
     if not isinstance(components, list) or not all(isinstance(c, dict) for c in components):
         raise WireError(f"{named}: priceComponents is not a list of objects")
@@ -189,11 +234,11 @@ def _read_price(detail: Any, length: timedelta, zone: str, named: str) -> Price:
         start,
         start + length,
         _read_amount(detail.get("intervalPrice"), named),
-        str(status) if status is not None else None,
+        _text(detail.get("priceStatus"), named),
         tuple(
             Component(
-                str(c.get("component")),
-                str(c.get("priceType")),
+                _text(c.get("component"), named) or "",
+                _text(c.get("priceType"), named) or "",
                 _read_amount(c.get("intervalPrice"), named),
             )
             for c in components
@@ -232,26 +277,46 @@ def write_pricing(asked: Asked, days: Sequence[PriceDay], url: str) -> bytes:
         "requestBody": query,
         "response": "Request succeeded",
     }
-    curves = ",".join(_write_day(day) for day in days)
+    curves = ",".join(filter(None, map(_write_day, days)))
     return f'{{"meta":{json.dumps(meta, separators=(",", ":"))},"data":[{curves}]}}'.encode()
 
 
+def _evenly(day: PriceDay) -> tuple[int, Sequence[PriceRow]]:
+    """Return one length in minutes, and the day's prices in pieces of it.
+
+    A form with one length for a whole day cannot say prices of different lengths otherwise.
+    """
+    edges = [t - day.start for p in day.prices for t in (p.start, p.end)]
+    step = gcd(*(edge // MINUTE for edge in edges)) * MINUTE
+    if any(edge % MINUTE for edge in edges):
+        return 0, ()  # the form counts minutes: such a day cannot be said in it
+    if all(p.end - p.start == step for p in day.prices):
+        return step // MINUTE, day.prices
+    return step // MINUTE, [
+        replace(p, start=p.start + n * step, end=p.start + (n + 1) * step)
+        for p in day.prices
+        for n in range((p.end - p.start) // step)
+    ]
+
+
 def _write_day(day: PriceDay) -> str:
-    tariff, first = day.tariff, day.prices[0]
-    zone = ZoneInfo(tariff.zone)
+    tariff, zone = day.tariff, ZoneInfo(day.tariff.zone)
+    minutes, prices = _evenly(day)
+    if not prices:
+        return ""
     header: Document = {
         "priceCurveName": tariff.curve or f"{tariff.utility}-{PROGRAM}-{tariff.rate}",
         "marketName": tariff.market or f"CAISO-{MARKET}",
-        "intervalLengthInMinutes": (first.end - first.start) // timedelta(minutes=1),
+        "intervalLengthInMinutes": minutes,
         "settlementCurrency": tariff.currency or "USD",
         "settlementUnit": tariff.settlement_unit or "kWh",
         "startTime": _write_time(day.start, zone),
         "endTime": _write_time(day.end - timedelta(seconds=1), zone),
-        "recordCount": len(day.prices),
+        "recordCount": len(prices),
     }
     # Amounts as the utility sent them; those of others get its six decimals.
     least = 0 if tariff.curve else 6
-    details = ",".join(_write_details(day.prices, zone, least))
+    details = ",".join(_write_details(prices, zone, least))
     return (
         f'{{"priceHeader":{json.dumps(header, separators=(",", ":"))},"priceDetails":[{details}]}}'
     )

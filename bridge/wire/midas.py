@@ -6,13 +6,12 @@ one for generation; the price is their exact sum.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
 from bridge.errors import WireError
 from bridge.model import PRICE, Component, Document, Price
-from bridge.notation import from_json, read_amount, to_utc
+from bridge.notation import exact_sum, from_json, read_amount, to_utc
 
 RIN = r"^[A-Z]{4}-[A-Z0-9]{4}-[A-Z0-9]{4}-[A-Z0-9]{1,10}$"
 # Unit → payload type of OpenADR 3.1, its unit, currency
@@ -26,8 +25,10 @@ UNITS: Mapping[str, tuple[str, str | None, str | None]] = {
 Said = tuple[str, str | None, str | None]
 
 
-def read_values(text: str | bytes) -> tuple[dict[str, list[Price]], list[str]]:
-    """Return the prices of a rate by their unit, as MIDAS writes it, and what could not be read.
+def read_values(text: str | bytes) -> tuple[dict[Said, list[Price]], list[str]]:
+    """Return the prices of a rate by what they are, and what could not be read.
+
+    What they are is a payload type of OpenADR 3.1, its unit and its currency.
 
     Raises WireError where it is no answer with values at all.
     """
@@ -39,19 +40,20 @@ def read_values(text: str | bytes) -> tuple[dict[str, list[Price]], list[str]]:
     if not isinstance(values, list):
         said = document.get("detail") if isinstance(document, dict) else None
         raise WireError(f"the answer has no ValueInformation{f': {said}' if said else ''}")
-    found: dict[str, list[Price]] = {}
+    found: dict[Said, dict[datetime, Price]] = {}
     problems = []
     for value in values:
         try:
-            unit, price = _read_value(value)
+            said, price = _read_value(value)
         except WireError as error:
             problems.append(str(error))
             continue
-        found.setdefault(unit, []).append(price)
-    return found, problems
+        if found.setdefault(said, {}).setdefault(price.start, price) != price:
+            problems.append(f"there are two values for {price.start:%Y-%m-%dT%H:%MZ}")
+    return {said: list(prices.values()) for said, prices in found.items()}, problems
 
 
-def _read_value(value: Any) -> tuple[str, Price]:
+def _read_value(value: Any) -> tuple[Said, Price]:
     if not isinstance(value, dict):
         raise WireError("a value is not an object")
     start, end = _time(value, "Start"), _time(value, "End")
@@ -66,7 +68,10 @@ def _read_value(value: Any) -> tuple[str, Price]:
         amount = read_amount(value.get("Value", value.get("value")))
     except ValueError as error:
         raise WireError(f"the value of {start:%Y-%m-%dT%H:%MZ}: {error}") from error
-    return str(value.get("Unit", "")), Price(start, end, amount)
+    unit = value.get("Unit")
+    if unit is not None and not (isinstance(unit, str) and unit.isprintable()):
+        raise WireError(f"the value of {start:%Y-%m-%dT%H:%MZ} has {unit!r} as its unit")
+    return meaning(unit or ""), Price(start, end, amount)
 
 
 def _time(value: Document, side: str) -> datetime:
@@ -85,11 +90,12 @@ def meaning(unit: str) -> Said:
 
 def add_up(parts: Mapping[str, Sequence[Price]]) -> list[Price]:
     """Return the exact sum of several rates, where all of them are known; each is a component."""
-    if len(parts) == 1:
-        (only,) = parts.values()
-        return sorted(only, key=lambda p: p.start)
-    edges = sorted({t for prices in parts.values() for p in prices for t in (p.start, p.end)})
-    walks = {rin: iter(sorted(prices, key=lambda p: p.start)) for rin, prices in parts.items()}
+    ordered = {rin: sorted(prices, key=lambda p: p.start) for rin, prices in parts.items()}
+    if len(ordered) == 1:
+        (only,) = ordered.values()
+        return only
+    edges = sorted({t for prices in ordered.values() for p in prices for t in (p.start, p.end)})
+    walks = {rin: iter(prices) for rin, prices in ordered.items()}
     now = {rin: next(walk, None) for rin, walk in walks.items()}
     found = []
     for start, end in pairwise(edges):
@@ -100,7 +106,7 @@ def add_up(parts: Mapping[str, Sequence[Price]]) -> list[Price]:
                 price = now[rin] = next(walk, None)
             if price and price.start <= start:
                 holding[rin] = price.value
-        if len(holding) == len(parts):
+        if len(holding) == len(ordered):
             components = tuple(Component(rin, "rate", value) for rin, value in holding.items())
-            found.append(Price(start, end, sum(holding.values(), Decimal(0)), None, components))
+            found.append(Price(start, end, exact_sum(holding.values()), None, components))
     return found

@@ -148,7 +148,7 @@ def test_a_bad_value_is_told_and_the_others_are_read(changes):
     good = value(NOON, 1)
     text = f'{{"ValueInformation": [{_json(good)}, {_json({**good, **changes})}, 3]}}'
     found, problems = midas.read_values(text)
-    assert (len(found["$/kWh"]), len(problems)) == (1, 2)
+    assert (len(found["PRICE", "KWH", "USD"]), len(problems)) == (1, 2)
 
 
 def _json(document):
@@ -161,7 +161,7 @@ def test_ends_without_seconds_and_exclusive_ends():
     short = {**value(NOON, 1), "TimeStart": "12:00", "TimeEnd": "12:59"}
     exclusive = value(NOON + HOUR, 2, inclusive=False)
     found, _ = midas.read_values(f'{{"ValueInformation": [{_json(short)}, {_json(exclusive)}]}}')
-    assert [p.end - p.start for p in found["$/kWh"]] == [HOUR, HOUR]
+    assert [p.end - p.start for p in found["PRICE", "KWH", "USD"]] == [HOUR, HOUR]
 
 
 def test_parts_of_other_lengths_are_added_where_all_are_known():

@@ -35,6 +35,7 @@ TARIFF = Tariff(
 @pytest.fixture
 async def store(tmp_path):
     async with open_store(tmp_path / "bridge.db") as found:
+        await found.devices.sync({"d": "webhook"}, NOON, {"P*"})
         yield found
 
 

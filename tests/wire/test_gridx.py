@@ -25,6 +25,11 @@ def answer(*curves, code=200):
     return json.dumps({"meta": {"code": code, "response": "said"}, "data": list(curves)})
 
 
+def read_both(text):
+    found = gridx.read_pricing(text, ZONE)
+    return found.curves, list(found.doubts)
+
+
 def kept(curve, asked):
     """Return a day as the store would answer it."""
     tariff = gridx.tariff(asked, curve, ZONE, None)
@@ -59,7 +64,7 @@ def test_the_utilitys_samples_are_read_and_written_alike(utility):
     text = (SPEC / utility / "examples" / f"{utility}-pricing-response-sample.json").read_text()
     sample = json.loads(text)
     check.validate(sample)
-    curves, doubts = gridx.read_pricing(text, ZONE)
+    curves, doubts = read_both(text)
     count = len(sample["data"][0]["priceDetails"])
     assert doubts == [
         f"the day of {sample['data'][0]['priceHeader']['startTime']}: recordCount is 24, but there"
@@ -84,7 +89,7 @@ def test_what_is_written_is_read_back(day, minutes):
         [detail(s, "-0.000831", SCE) for s in hours_of(day, length=length)],
         "SCE-CalFUSE-TOU-EV-9S-SECONDARY", minutes,
     )  # fmt: skip
-    (read,), doubts = gridx.read_pricing(answer(said), ZONE)
+    (read,), doubts = read_both(answer(said))
     assert (doubts, read.whole, len(read.prices)) == ([], True, len(said["priceDetails"]))
     assert all(a.end == b.start for a, b in zip(read.prices, read.prices[1:], strict=False))
     assert (read.prices[0].start, read.prices[-1].end) == day_span(day, ZONE)
@@ -96,7 +101,7 @@ def test_what_is_written_is_read_back(day, minutes):
 def test_amounts_are_written_as_they_were_sent(text):
     one = detail(hours_of(DAY)[0], "0")
     one["intervalPrice"] = text
-    (read,), _ = gridx.read_pricing(answer(curve([one])), ZONE)
+    (read,), _ = read_both(answer(curve([one])))
     asked = gridx.Asked("PGE", "EELEC", "1", None, DAY, DAY)
     written = json.loads(gridx.write_pricing(asked, [kept(read, asked)], "u"))
     assert written["data"][0]["priceDetails"][0]["intervalPrice"] == text
@@ -135,7 +140,14 @@ def broken(**changes):
         ({"priceDetails": "x"}, "no priceHeader or no priceDetails"),
         ({"priceDetails": [1]}, "a price is not an object"),
         ({"intervalLengthInMinutes": "an hour"}, "intervalLengthInMinutes is no number"),
-        ({"intervalLengthInMinutes": 0}, "not above 0"),
+        ({"intervalLengthInMinutes": 0}, "is 0, not 15 or 60"),
+        ({"intervalLengthInMinutes": 10**12}, "not 15 or 60"),
+        ({"intervalLengthInMinutes": 120}, "prices are 60 minutes apart"),
+        ({"priceCurveName": ["x"]}, "['x'] is not a name"),
+        ({"settlementUnit": 7}, "7 is not a name"),
+        ({"marketName": "\ud800"}, "is not a name"),
+        ({"priceStatus": {"a": 1}}, "is not a name"),
+        ({"intervalPrice": "9" * 5000}, "is not an amount"),
         ({"intervalPrice": "free"}, "'free' is not an amount"),
         ({"intervalPrice": None}, "None is not an amount"),
         ({"intervalPrice": True}, "True is not an amount"),
@@ -151,7 +163,7 @@ def broken(**changes):
 )  # fmt: skip
 def test_a_day_that_is_wrong_is_left_out_and_the_others_are_not(changes, said):
     good = curve([detail(s, "0.2") for s in hours_of(DAY + timedelta(days=1))])
-    curves, doubts = gridx.read_pricing(answer(broken(**changes), good), ZONE)
+    curves, doubts = read_both(answer(broken(**changes), good))
     assert [c.day(ZONE) for c in curves] == [DAY + timedelta(days=1)]
     assert said in doubts[0], doubts
 
@@ -159,10 +171,10 @@ def test_a_day_that_is_wrong_is_left_out_and_the_others_are_not(changes, said):
 def test_two_prices_for_one_hour_are_told_and_the_first_is_taken():
     details = [detail(s, "0.1") for s in hours_of(DAY)]
     same = curve([*details, details[0]], count=24)
-    curves, doubts = gridx.read_pricing(answer(same), ZONE)
+    curves, doubts = read_both(answer(same))
     assert len(curves[0].prices) == 24
     differs = curve([*details, detail(hours_of(DAY)[0], "0.2")], count=25)
-    curves, doubts = gridx.read_pricing(answer(differs), ZONE)
+    curves, doubts = read_both(answer(differs))
     assert curves[0].prices[0].value == Decimal("0.1")
     assert doubts == [
         "the day of 2025-03-01T00:00:00-0800: there are two prices for 2025-03-01T08:00Z"
@@ -173,7 +185,7 @@ def test_other_forms_that_are_seen_are_read():
     # colons in offsets, no components, five decimals: a public integration's recorded document
     one = {"startIntervalTimeStamp": "2025-03-01T00:00:00-08:00", "intervalPrice": "0.05304",
            "priceStatus": "Final", "priceComponents": []}  # fmt: skip
-    (read,), doubts = gridx.read_pricing(answer(curve([one])), ZONE)
+    (read,), doubts = read_both(answer(curve([one])))
     assert (doubts, str(read.prices[0].value)) == ([], "0.05304")
     assert read.prices[0].start == datetime(2025, 3, 1, 8, tzinfo=UTC)
 
