@@ -45,21 +45,30 @@ class SimClock:
     def __init__(self, start: datetime) -> None:
         self._now = start
         self._sleepers: list[tuple[datetime, int, asyncio.Event]] = []
+        self._naps: list[tuple[timedelta, int, asyncio.Event]] = []
+        self._passed = timedelta(0)  # as a stopwatch counts, whatever the clock is set to
         self._count = itertools.count()
 
     def now(self) -> datetime:
         return self._now
 
     def set(self, at: datetime) -> None:
+        self._passed += max(at - self._now, timedelta(0))
         self._now = at
         while self._sleepers and self._sleepers[0][0] <= at:
             heapq.heappop(self._sleepers)[2].set()
+        while self._naps and self._naps[0][0] <= self._passed:
+            heapq.heappop(self._naps)[2].set()
 
     def pass_time(self, length: timedelta) -> None:
         self.set(self._now + length)
 
     async def sleep(self, seconds: float) -> None:
-        await self.wait(asyncio.Event(), self._now + timedelta(seconds=seconds))
+        if seconds > 0:
+            alarm = asyncio.Event()
+            due = self._passed + timedelta(seconds=seconds)
+            heapq.heappush(self._naps, (due, next(self._count), alarm))
+            await alarm.wait()
 
     async def wait(self, bell: asyncio.Event, until: datetime | None) -> bool:
         if until is not None and self._now < until:

@@ -239,6 +239,23 @@ def test_the_state_is_right_at_every_instant(plans):
                 assert (state["next"]["price"], state["next"]["level"]) == then
 
 
+def test_a_price_holds_beside_finer_values_of_another_kind():
+    whole = Interval(0, NOON, NOON + HOUR, {PRICE: Decimal("0.3")})
+    finer = [
+        Interval(n + 1, NOON + n * HOUR / 4, NOON + (n + 1) * HOUR / 4, {"EXPORT_PRICE": n})
+        for n in range(4)
+    ]
+    one = make(
+        end=NOON + HOUR,
+        intervals=(whole, *finer),
+        units={PRICE: (None, None), "EXPORT_PRICE": (None, None)},
+    )
+    for minutes in range(0, 60, 5):
+        found = timeline.holder([one], PRICE, NOON + timedelta(minutes=minutes))
+        assert found.value == Decimal("0.3")
+    assert timeline.holder([one], PRICE, NOON + HOUR) is None
+
+
 def test_a_device_in_a_group_and_one_outside():
     inside = Audience(("EV*",), frozenset({"g1"}), test_events=False)
     assert inside.includes("EV2A", (), test=False)

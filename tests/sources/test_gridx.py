@@ -404,7 +404,12 @@ async def test_days_of_23_and_25_hours_come_out_of_every_form(
     async with (
         started(utility),
         bridge(
-            settings([source(utility)], site={"timezone": "America/Los_Angeles"}), clock
+            settings(
+                [source(utility)],
+                [{"name": "d", "url": "http://127.0.0.1:9/x"}],
+                site={"timezone": "America/Los_Angeles"},
+            ),
+            clock,
         ) as running,
     ):
         scene = Scene(utility, None, clock, running, tmp_path / "bridge.db")

@@ -5,8 +5,10 @@ import json
 import zipfile
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
+from pydantic import ValidationError
 
 from bridge.errors import WireError
 from bridge.wire import feed
@@ -55,6 +57,74 @@ def test_two_fields_for_a_time_and_a_form_of_its_own():
     assert price.end - price.start == timedelta(minutes=30)
 
 
+@pytest.mark.parametrize("minutes", [15, 60])
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("ends", ["next start", "own hour", "none"])
+def test_the_hour_that_comes_twice_however_it_is_written(minutes, newest_first, ends):
+    zone, step = ZoneInfo("America/Los_Angeles"), timedelta(minutes=minutes)
+    begin = datetime(2026, 11, 1, 7, tzinfo=UTC)
+    starts = [begin + n * step for n in range(25 * 60 // minutes)]
+    rows = [
+        {"start": f"{s.astimezone(zone):%Y-%m-%dT%H:%M}", "value": n,
+         "end": f"{(s + step).astimezone(zone):%Y-%m-%dT%H:%M}" if ends == "next start"
+         else f"{s.astimezone(zone).replace(tzinfo=None) + step:%Y-%m-%dT%H:%M}"}
+        for n, s in enumerate(starts)
+    ]  # fmt: skip
+    about = {"length": f"{minutes}m"} if ends == "none" else {}
+    found, reading = read(
+        json.dumps(rows[::-1] if newest_first else rows), timezone="America/Los_Angeles", **about
+    )
+    assert reading.problems == []
+    prices = sorted((p for _, p in found), key=lambda p: p.start)
+    assert [p.start for p in prices] == starts
+    assert [int(p.value) for p in prices] == list(range(len(starts)))
+    assert {p.end - p.start for p in prices} == {step}
+
+
+def test_a_row_of_the_hour_that_comes_twice_cannot_come_three_times():
+    rows = [{"start": "2026-11-01T01:00", "value": n} for n in range(3)]
+    found, reading = read(json.dumps(rows), timezone="America/Los_Angeles", length="1h")
+    assert len(found) == 2
+    assert "three times" in reading.summary
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2026-11-01", 25), ("2026-03-08", 23), ("2026-07-01", 24)]
+)
+def test_a_price_for_a_whole_day_is_as_long_as_the_day(day, hours):
+    after = (datetime.fromisoformat(day) + timedelta(days=1)).date().isoformat()
+    ((_, price),), _ = read(
+        json.dumps([{"start": f"{day}T00:00", "end": f"{after}T00:00", "value": 1}]),
+        timezone="America/Los_Angeles",
+    )
+    assert price.end - price.start == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"scale": 0},
+        {"scale": "1e999"},
+        {"length": "0s"},
+        {"start": []},
+        {"value": ""},
+        {"time_format": "%d %d"},
+    ],
+)
+def test_a_mapping_that_cannot_be_meant_is_refused(fields):
+    with pytest.raises(ValidationError):
+        Fields.model_validate(fields)
+
+
+def test_a_document_that_never_ends_is_refused(monkeypatch):
+    monkeypatch.setattr(feed, "LARGEST_JSON", 1000)
+    monkeypatch.setattr(feed, "LONGEST_LINE", 1000)
+    with pytest.raises(WireError, match="more than 1000 bytes of JSON"):
+        read("[" + "1," * 9999)
+    with pytest.raises(WireError, match="more than 1000 characters"):
+        read("start,end,value" + "a" * 9999)
+
+
 @pytest.mark.parametrize("length", [None, "1h"])
 def test_local_times_of_a_day_with_25_hours(length):
     hours = [0, 1, 1, *range(2, 24)]
@@ -91,6 +161,9 @@ def test_a_local_time_that_the_clock_skips_is_refused():
         ({"start": "2026-01-01T00:00Z", "end": "2026-01-01T01:00Z", "value": None}, "not an amount"),
         ({"start": "2026-01-01T00:00Z", "end": "2026-01-01T01:00Z", "value": True}, "not an amount"),
         ({"start": "2026-01-01T00:00Z", "end": "2026-01-01T01:00Z", "value": "Infinity"}, "not an amount"),
+        ({"start": "2026-01-01T00:00Z", "end": "2026-01-01T01:00Z", "value": "1e1000001"}, "not an amount"),
+        ({"start": "2026-01-01T00:00Z", "end": "2026-01-01T01:00Z", "value": "9" * 5000}, "not an amount"),
+        ({"start": "9999-12-31T23:30:00-14:00", "end": "2026-01-01T01:00Z", "value": 1}, "not a year"),
         ("text", "not an object"),
     ],
 )  # fmt: skip
@@ -131,3 +204,18 @@ def test_an_archive_yields_its_feeds_only(tmp_path):
     path.write_bytes(b"PK\x03\x04 not an archive, PK\x05\x06")
     with pytest.raises(WireError, match="cannot be read"):
         list(feed.open_all(tmp_path / "missing.csv"))
+
+
+def test_a_damaged_archive_is_said(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "prices.csv", "start,end,value\n" + "2026-01-01T00:00Z,2026-01-01T01:00Z,1\n" * 5000
+        )
+    whole = bytearray(path.read_bytes())
+    whole[60:90] = b"\x00" * 30
+    path.write_bytes(whole)
+    contents = feed.open_all(path)
+    _, content, _ = next(contents)
+    with pytest.raises(WireError, match="cannot be read"):
+        list(feed.rows(content, Fields()))
