@@ -126,7 +126,7 @@ def _one(price: Price, adder: Adder, by_time: Decimal) -> Price:
     parts = price.components or (Component("base", "price", price.value),)
     return replace(
         price,
-        value=before + share,
+        value=exact_sum((before, share)),
         components=(
             *parts,
             *(Component(name, "adder", amount) for name, amount in added if amount),

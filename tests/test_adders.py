@@ -1,6 +1,7 @@
 """Local adders: exact, cut at the hours they hold in, told as derived."""
 
 import tomllib
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from bridge import adders
 from bridge.adders import Adder
 from bridge.clock import WallClock
+from bridge.config import Settings
 from bridge.ingest import derive_history, with_derived
 from bridge.interfaces import Batch
 from bridge.model import Component, Price, Publication, Tariff
@@ -114,20 +116,115 @@ async def test_a_derived_series_follows_its_base_and_says_so(tmp_path):
         assert {e.program for e in await store.deliveries.live_events(noon)} == {"P", "home"}
 
 
-async def test_history_is_derived_once_and_again_when_the_adder_changes(tmp_path):
-    day, noon = date(2026, 7, 1), datetime(2026, 7, 1, 12, tzinfo=UTC)
+class Deriving:
+    """A store with a base program, and what derives from it; every save is counted."""
+
+    def __init__(self, store):
+        self.store, self.saves = store, 0
+        save = store.events.save
+
+        async def counted(*about):
+            self.saves += 1
+            return await save(*about)
+
+        store.events.save = counted
+
+    async def publish(self, prices, added=(), whole=(), program="P", **about):
+        tariff = replace(TARIFF, program=program, context=program, **about)
+        batch = Batch(publications=[Publication(tariff, prices, whole)])
+        await self.store.events.save(SOURCE, with_derived(batch, added), NOON)
+
+    async def start(self, *added):
+        parts = (SOURCE, self.store.events, self.store.sources, self.store.prices, WallClock())
+        before = self.saves
+        await derive_history(*parts, added)
+        return self.saves - before
+
+    async def values(self, name="home"):
+        rows = await kept_prices(self.store, name, BEGIN, limit=9999)
+        return [str(r.value) for r in rows]
+
+
+NOON, DAY = datetime(2026, 7, 1, 12, tzinfo=UTC), date(2026, 7, 1)
+BEGIN = day_span(DAY, ZONE)[0]
+
+
+@pytest.fixture
+async def deriving(tmp_path):
     async with open_store(tmp_path / "bridge.db") as store:
-        await store.events.save(
-            SOURCE, Batch(publications=[Publication(TARIFF, prices_of(day))]), noon
-        )
-        parts = (SOURCE, store.events, store.sources, store.prices, WallClock())
-        for text, value in (
-            ('fixed = "0.05"', "0.15"),
-            ('fixed = "0.05"', "0.15"),
-            ('fixed = "0.06"', "0.16"),
-        ):
-            await derive_history(*parts, [adder(text)])
-            rows = await kept_prices(store, "home", day_span(day, ZONE)[0])
-            assert [str(r.value) for r in rows] == [value] * 24
-        assert len(await replaced_prices(store, "home")) == 24
-        await derive_history(*parts, [adder("", program="unknown")])
+        yield Deriving(store)
+
+
+async def test_history_is_derived_once_and_again_when_the_adder_changes(deriving):
+    await deriving.publish(prices_of(DAY))
+    for text, value, saves in (
+        ('fixed = "0.05"', "0.15", 2), ('fixed = "0.05"', "0.15", 0), ('fixed = "0.06"', "0.16", 2),
+    ):  # fmt: skip
+        assert await deriving.start(adder(text)) == saves
+        assert await deriving.values() == [value] * 24
+    assert len(await replaced_prices(deriving.store, "home")) == 24
+    assert (
+        await deriving.start(adder('fixed = "0.06"'), adder("", program="unknown", name="x")) == 0
+    )
+
+
+async def test_an_adder_that_was_away_misses_nothing(deriving):
+    rule, tomorrow = adder('fixed = "0.05"'), DAY + timedelta(days=1)
+    await deriving.publish(prices_of(DAY), [rule])
+    await deriving.start(rule)
+    await deriving.start()  # a start without it
+    await deriving.publish(prices_of(tomorrow))
+    await deriving.start(rule)
+    assert await deriving.values() == ["0.15"] * 48
+
+
+async def test_what_the_base_has_no_more_is_withdrawn_from_the_derived(deriving, monkeypatch):
+    monkeypatch.setattr("bridge.ingest.AT_ONCE", 5)
+    rule, whole = adder('fixed = "0.05"'), day_span(DAY, ZONE)
+    await deriving.publish(prices_of(DAY), [rule], [whole])
+    left = [p for n, p in enumerate(prices_of(DAY)) if n not in {0, 4, 5, 9, 10, 23}]
+    await deriving.publish(left, [rule], [whole])
+    assert len(await deriving.values()) == 18  # while it runs
+    await deriving.publish(prices_of(DAY), [rule], [whole])
+    await deriving.publish(left, [], [whole])  # while it was away
+    assert len(await deriving.values()) == 24
+    await deriving.start(rule)
+    base = [r.start for r in await kept_prices(deriving.store, "P", BEGIN)]
+    assert [r.start for r in await kept_prices(deriving.store, "home", BEGIN)] == base
+
+
+async def test_a_derived_program_goes_with_its_adder_to_another_base(deriving):
+    await deriving.publish(prices_of(DAY))
+    await deriving.publish(prices_of(DAY, "0.5"), program="Q")
+    await deriving.start(adder('fixed = "1"'))
+    await deriving.start(adder('fixed = "1"', program="Q"))
+    assert await deriving.values() == ["1.5"] * 24
+    names = [p["programName"] for p in await deriving.store.prices.programs(NOON)]
+    assert names == ["P", "Q", "home"]
+
+
+async def test_only_prices_are_added_to(deriving):
+    rule = adder('fixed = "0.05"')
+    for kind in ("GHG", "DEMAND_CHARGE", "EXPORT_PRICE"):
+        await deriving.publish(prices_of(DAY), [rule], payload_type=kind)
+    await deriving.start(rule)
+    assert [p["programName"] for p in await deriving.store.prices.programs(NOON)] == ["P"]
+
+
+def test_long_amounts_stay_exact():
+    price = replace(prices_of(DAY)[0], value=Decimal("0.1234567890123456789012345678901"))
+    (found,) = adders.add([price], adder('fixed = "1"'), ZONE)
+    assert str(found.value) == "1.1234567890123456789012345678901"
+
+
+def test_a_time_that_the_clock_skips_cuts_nothing():
+    rule = adder('time_of_use = [{ amount = "1", from = "02:00", to = "03:00" }]')
+    found = list(adders.add(prices_of(date(2026, 3, 8)), rule, ZONE))
+    assert len(found) == 23
+    assert {p.value for p in found} == {Decimal("0.1")}
+
+
+def test_an_adder_of_an_adder_is_refused():
+    one, two = adder(""), adder("", program="home", name="other")
+    with pytest.raises(ValidationError, match="'home' is derived itself"):
+        Settings(adders=(one, two))

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
 
 from bridge.cli import main
+from bridge.store import files
+from bridge.store.sqlite import connect
 from tests.peers import SHARED, SimClock, kept_prices, started
 from tests.utilities import GridX
 
@@ -106,6 +110,65 @@ def test_a_file_is_taken_in_once(run):
     # times without an offset are the site's
     assert (listed["programName"], listed["covers_from"]) == ("F", "2026-01-01T08:00:00Z")
     assert "2026-01-02T04:00:00Z" in run("programs", "list")
+
+
+def test_an_import_feeds_what_is_derived_too(run):
+    run.path.write_text(SETTINGS + '[[adders]]\nprogram = "F"\nname = "home"\nfixed = "1"\n')
+    path = run.folder / "prices.csv"
+    path.write_text("start,end,value\n2026-01-01T00:00Z,2026-01-01T01:00Z,0.5\n")
+    run("import", "prices", str(path), "--program", "F")
+    listed = json.loads(run("programs", "list", "--json"))
+    assert [(p["programName"], p["derived_from"]) for p in listed] == [("F", None), ("home", "F")]
+
+
+def test_each_file_stands_for_itself(run):
+    good, empty, bad = (run.folder / name for name in ("good.csv", "empty.csv", "bad.json"))
+    good.write_text("start,end,value\n2026-01-01T00:00Z,2026-01-01T01:00Z,0.5\n")
+    empty.write_text("start,end,value\n")
+    bad.write_text("{")
+    said = json.loads(
+        run(
+            "import",
+            "prices",
+            str(bad),
+            str(good),
+            str(empty),
+            "--program",
+            "F",
+            "--json",
+            status=1,
+        )
+    )
+    assert said["prices"] == 1
+    assert [p.partition(":")[0] for p in said["problems"]] == ["bad.json", "empty.csv"]
+    settings = SETTINGS + '[[sources]]\nkind = "feed"\nname = "f"\nfolder = "."\n'
+    run.path.write_text(settings)
+    assert "the settings say how it is read" in run(
+        "import", "prices", str(good), "--source", "f", "--currency", "USD", status=2
+    )
+
+
+def test_history_that_is_not_there_is_said(run):
+    async def asked():
+        utility = GridX()
+        async with started(utility):
+            since = datetime.now(UTC).date() - timedelta(days=5)
+            run.path.write_text(SETTINGS + SOURCE.format(url=utility.base, since=since))
+            return await asyncio.to_thread(run, "import", "prices", "--source", "pge", status=1)
+
+    assert "nothing is published for what was asked" in asyncio.run(asked())
+
+
+def test_json_on_stdout_is_nothing_but_json(run, tmp_path):
+    with closing(connect(tmp_path / "bridge.db")) as db:
+        db.conn.execute(f"PRAGMA application_id = {files.APPLICATION_ID}")
+        files.migrations.apply(db, stop_before="prices_by_day")
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", "programs", "list", "--json", "-c", str(run.path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == []
+    assert "backed up before migrating" in done.stderr
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_is_taken_in(run):

@@ -25,7 +25,9 @@ APPLICATION_ID = 0x0ADB0001  # says in the file's head whose it is
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the file for one bridge; raise StoreError when another has it."""
-    with _reachable(path), path.with_name(path.name + ".lock").open("w") as file:
+    with _reachable(path):
+        file = path.with_name(path.name + ".lock").open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

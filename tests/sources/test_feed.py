@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import time
 import zipfile
 from collections import defaultdict
@@ -133,6 +134,75 @@ async def test_a_file_that_is_being_written_is_left_alone(settings, bridge, tmp_
         path.unlink()
         await scene.passing(lambda: scene.job.problem)
         assert "is not there" in scene.job.problem
+
+
+async def test_a_damaged_archive_stops_no_other_file_and_is_told_until_it_is_gone(
+    settings, bridge, tmp_path, now
+):
+    folder, clock = tmp_path / "in", SimClock(datetime.now(UTC))
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "prices.csv", "start,end,value\n" + "2026-01-01T00:00Z,2026-01-01T01:00Z,1\n" * 5000
+        )
+    damaged = bytearray((folder / "a.zip").read_bytes())
+    damaged[60:90] = bytes(30)
+    (folder / "a.zip").write_bytes(damaged)
+    write(folder / "b.json", "[" * 100_000)
+    write(folder / "notes.pdf", "x")
+    write(folder / "z.json", json.dumps(rows(now, [1])))
+    os.utime(folder / "a.zip", (time.time() - 60,) * 2)
+    about = {"kind": "feed", "name": "pge", "folder": folder}
+    for restarted in (False, True):  # it is told after a restart as well
+        async with bridge(settings([about]), clock) as running:
+            scene = Scene(None, None, clock, running, tmp_path / "bridge.db")
+            await eventually(lambda s=scene: s.job.last_success)
+            assert len(await kept_prices(running.store, "pge", now)) == 1
+            await scene.polled()
+            assert "a.zip: cannot be read" in scene.job.warning
+            assert "b.json: is not JSON (it is nested too deeply)" in scene.job.warning
+            assert "notes.pdf" not in scene.job.warning
+            if restarted:
+                (folder / "a.zip").unlink()
+                (folder / "b.json").unlink()
+                await scene.polled()
+                await scene.polled()
+                assert scene.job.warning is None
+                shutil.rmtree(folder)
+                await scene.passing(lambda s=scene: s.job.problem)
+                assert "cannot be read" in scene.job.problem
+
+
+@pytest.mark.parametrize("place", ["url", "path"])
+async def test_settings_that_were_put_right_are_read_by(settings, bridge, tmp_path, now, place):
+    peer, path, clock = Url(), tmp_path / "prices.json", SimClock(datetime.now(UTC))
+    peer.text = json.dumps(rows(now, [10]))
+    write(path, peer.text)
+    async with started(peer):
+        about = {"kind": "feed", "name": "pge", place: peer.url if place == "url" else path}
+        for scale, value in (("1", "10"), ("0.01", "0.10")):
+            async with bridge(settings([{**about, "fields": {"scale": scale}}]), clock) as running:
+                await eventually(lambda r=running: r.health.job("source:pge").last_success)
+                (row,) = await kept_prices(running.store, "pge", now)
+                assert str(row.value) == value
+
+
+async def test_what_was_read_is_not_read_again(settings, bridge, tmp_path, now, monkeypatch):
+    path, clock, read = tmp_path / "prices.json", SimClock(datetime.now(UTC)), []
+    write(path, json.dumps([*rows(now, [10]), {"start": "?"}]))
+    from bridge.wire import feed
+
+    real = feed.rows
+    monkeypatch.setattr(feed, "rows", lambda *about: read.append(1) or real(*about))
+    for _ in range(2):
+        async with bridge(
+            settings([{"kind": "feed", "name": "pge", "path": path}]), clock
+        ) as running:
+            scene = Scene(None, None, clock, running, tmp_path / "bridge.db")
+            await eventually(lambda s=scene: s.job.last_success)
+            await scene.polled()
+            assert "row 2" in scene.job.warning
+    assert len(read) == 1
 
 
 async def test_a_feed_with_a_rate_and_a_circuit_is_served_as_the_utility_serves_it(

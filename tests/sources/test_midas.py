@@ -131,6 +131,76 @@ async def test_a_failing_midas_is_said(peer, settings, bridge, tmp_path, fail, s
         assert said in job.problem
 
 
+async def test_a_wrong_rin_and_failing_history_stop_no_other_rate(peer, settings, bridge, tmp_path):
+    starts = [NOON + n * HOUR for n in range(-24 * 3, 48)]
+    peer.values[DELIVERY] = [(s, value(s, 0.1)) for s in starts]
+    clock = SimClock(NOON)
+    rates = [{"rins": ["USCA-XXXX-XXXX-0000"]}, {"rins": [DELIVERY]}]
+    made = settings([source(peer, rates=rates, backfill_from="2026-06-28")])
+    async with bridge(made, clock) as running:
+        scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
+        await scene.passing(lambda: scene.job.warning, timedelta(seconds=1))
+        assert "USCA-XXXX-XXXX-0000: answered 404" in scene.job.warning
+        assert scene.job.problem is None
+        assert len(await kept_prices(running.store, DELIVERY, NOON - 99 * HOUR)) == len(starts)
+        await scene.passing(lambda: clock.now() > NOON + 6 * HOUR, HOUR / 12)
+        whole = [
+            q for _, q in peer.asked if q.get("QueryType") == "alldata" and q["ID"] == DELIVERY
+        ]
+        assert len(whole) == 1
+        assert len(peer.asked) < 40
+
+
+async def test_units_written_otherwise_are_the_same_and_others_are_told(
+    peer, settings, bridge, tmp_path
+):
+    peer.values[DELIVERY] = [(NOON, value(NOON, 0.1, "Export $/kWh"))]
+    peer.values[GENERATION] = [
+        (NOON, value(NOON, 0.2, "export $/kWh")),
+        (NOON, value(NOON, 3, "$/kW")),
+    ]
+    clock = SimClock(NOON)
+    async with bridge(settings([source(peer)]), clock) as running:
+        scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
+        await scene.passing(lambda: scene.job.warning, timedelta(seconds=1))
+        (row,) = await kept_prices(running.store, "NBT25", NOON, payload_type="EXPORT_PRICE")
+        assert str(row.value) == "0.3"
+        assert f"{DELIVERY} says nothing of DEMAND_CHARGE" in scene.job.warning
+
+
+async def test_another_rin_has_a_history_of_its_own(peer, settings, bridge, tmp_path):
+    peer.values[DELIVERY] = peer.values[GENERATION] = [
+        (NOON - n * HOUR, value(NOON - n * HOUR, 0.1)) for n in range(99)
+    ]
+    clock = SimClock(NOON)
+    for rins in ([DELIVERY], [DELIVERY, GENERATION]):
+        rates = [{"rins": rins, "program": "NBT25"}]
+        async with bridge(
+            settings([source(peer, rates=rates, backfill_from="2026-06-01")]), clock
+        ) as running:
+            scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
+            wanted = [f"historicaldata/{rin}" for rin in rins]
+            await scene.passing(
+                lambda w=wanted: set(w) <= {r for r, _ in peer.asked}, timedelta(seconds=1)
+            )
+            peer.asked.clear()
+
+
+def test_two_values_for_one_hour_are_told_and_the_first_is_taken():
+    two = [value(NOON, 1), value(NOON, 2)]
+    found, problems = midas.read_values(
+        f'{{"ValueInformation": [{_json(two[0])}, {_json(two[1])}]}}'
+    )
+    assert [str(p.value) for p in found["PRICE", "KWH", "USD"]] == ["1"]
+    assert problems == ["there are two values for 2026-07-01T12:00Z"]
+
+
+def test_long_amounts_are_added_exactly():
+    long = Decimal("0.1234567890123456789012345678901")
+    parts = {n: [Price(NOON, NOON + HOUR, v)] for n, v in (("a", long), ("b", Decimal(1)))}
+    assert str(midas.add_up(parts)[0].value) == "1.1234567890123456789012345678901"
+
+
 def test_all_signals_have_their_payload_type():
     assert midas.meaning("$/kWh")[0] == "PRICE"
     assert midas.meaning("Export $/kWh") == ("EXPORT_PRICE", "KWH", "USD")

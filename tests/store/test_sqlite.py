@@ -13,6 +13,7 @@ from bridge.errors import StoreError
 from bridge.notation import from_millis, millis
 from bridge.store import files, open_store
 from bridge.store.access import new_token
+from bridge.store.packing import DAY
 from bridge.store.sqlite import Sqlite, connect, rows
 from tests.peers import kept_prices, replaced_prices
 
@@ -210,9 +211,20 @@ async def test_prices_of_the_first_shape_are_all_there_in_the_newest(tmp_path):
         was = [(7, day, day + 5, day - 1, 3_600_000, "98765432109876543210", -6)]
         db.conn.executemany("INSERT INTO prices VALUES (?, ?, ?, ?, ?, ?)", now)
         db.conn.executemany("INSERT INTO price_revisions VALUES (?, ?, ?, ?, ?, ?, ?)", was)
+        # one that held for days, long ago, and was replaced
+        long = (7, day - 9 * DAY, day, day - 9 * DAY, 4 * DAY, 7, -1)
+        db.conn.execute("INSERT INTO price_revisions VALUES (?, ?, ?, ?, ?, ?, ?)", long)
     async with open_store(path) as store:
+        (then,) = await kept_prices(
+            store,
+            "EV2A",
+            from_millis(day - 6 * DAY),
+            end=from_millis(day - 5 * DAY),
+            as_of=from_millis(day - 1),
+        )
+        assert str(then.value) == "0.7"
         found = await kept_prices(store, "EV2A", from_millis(day))
-        (once,) = await replaced_prices(store, "EV2A")
+        _, once = await replaced_prices(store, "EV2A")
     assert [str(r.value) for r in found] == [f"{(n * 10 - 50) / 1000:.3f}" for n in range(30)]
     assert {r.since for r in found} == {from_millis(day)}
     assert (str(once.value), millis(once.replaced)) == ("98765432109876.543210", day + 5)
