@@ -326,7 +326,7 @@ class RawVtn(Served):
         self.done = False
 
     def list(self, *events: str) -> None:
-        self.events, self.fresh = [*events], True
+        self.events, self.fresh, self.done = [*events], True, False
 
     def count(self, kind: str) -> int:
         return sum(1 for k, _ in self.asked if k == kind)

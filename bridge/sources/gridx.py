@@ -22,14 +22,24 @@ from bridge.errors import SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, Publication
 from bridge.notation import Zone
-from bridge.sources.pricing import Asking, BaseUrl, Day, PricingSource, Round, rounds, turned
+from bridge.sources.pricing import (
+    Asking,
+    BaseUrl,
+    Day,
+    PricingSource,
+    Round,
+    Step,
+    rounds,
+    steps,
+    turned,
+)
 from bridge.wire import gridx
 from bridge.wire.gridx import Asked, Curve
 
 log = structlog.get_logger()
 
 DAY = timedelta(days=1)
-STEP = 14  # days; "do not request more than two weeks of prices at once"
+LONGEST_STEP = 14  # days; "do not request more than two weeks of prices at once"
 AHEAD, BEHIND = 7, 6  # days from today for which prices may come, or come late
 LATE_DAYS = 30  # for how long a missing day of the past is asked for again, once a day
 OFTEN = timedelta(hours=1)
@@ -46,23 +56,10 @@ class Series(Frozen):
     circuit: str = Field(min_length=1, max_length=64)
     cca: str | None = Field(None, min_length=1, max_length=64)
 
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Days of a series to be asked for in one request."""
-
-    series: Series
-    first: date
-    last: date
-    since: date  # from when on everything is asked for
-
     @property
-    def of(self) -> Series:
-        """Return what is put off together when a step fails."""
-        return self.series
-
-    def __str__(self) -> str:
-        return f"{_name(self.series)}, {self.first} to {self.last}"
+    def name(self) -> str:
+        """Return the name of its program."""
+        return gridx.program_name(self.rate, self.circuit, self.cca)
 
 
 class GridX(PricingSource):
@@ -81,7 +78,7 @@ class GridX(PricingSource):
     @field_validator("series")
     @classmethod
     def _each_once(cls, value: tuple[Series, ...]) -> tuple[Series, ...]:
-        twice = [_name(s) for s in value if value.count(s) > 1]
+        twice = [s.name for s in value if value.count(s) > 1]
         if twice:
             raise ValueError(f"names {twice[0]} twice")
         return value
@@ -123,18 +120,15 @@ class GridX(PricingSource):
         marks = await around.memory.marks(self.name)
         yesterday = self.today(around.clock.now()) - DAY
         begin = max(self.backfill_from, gridx.FIRST_DAY.get(self.utility, self.backfill_from))
-        steps: list[Step] = []
+        found: list[Step] = []
         for series in self.series:
             known = Mark.read(marks.get(self.context(series)))
             first = begin
             if known and known.since <= begin <= known.until + DAY:
                 first = known.until + DAY
-                steps += [Step(series, day, day, begin) for day in sorted(known.holes)]
-            while first <= yesterday:
-                last = min(first + timedelta(days=STEP - 1), yesterday)
-                steps.append(Step(series, first, last, begin))
-                first = last + DAY
-        return sorted(steps, key=lambda s: s.first)
+                found += [Step(series, day, day, begin) for day in sorted(known.holes)]
+            found += steps(series, first, yesterday, LONGEST_STEP, begin)
+        return sorted(found, key=lambda s: s.first)
 
     async def fill(
         self, ask: Asking, around: Surroundings, piece: Step, doubts: list[str]
@@ -144,9 +138,9 @@ class GridX(PricingSource):
         A day that was refused, or may still be published, stays a hole to be asked for.
         """
         collecting = _Collecting(self, ask, around)
-        curves = await collecting.days(piece.series, piece.first, piece.last)
+        curves = await collecting.days(piece.of, piece.first, piece.last)
         doubts += collecting.doubts
-        context = self.context(piece.series)
+        context = self.context(piece.of)
         marks: dict[str, str] = {}
         if curves or context in await around.memory.contexts(self.name):
             had = Mark.read((await around.memory.marks(self.name)).get(context))
@@ -156,9 +150,7 @@ class GridX(PricingSource):
             recent = self.today(around.clock.now()) - timedelta(days=LATE_DAYS)
             holes = {d for d in asked - came if collecting.refused or d >= recent}
             marks[context] = Mark.after(had, piece, asked, holes).write()
-        yield Batch(
-            publications=[self.publication(piece.series, curves)], marks=marks, history=True
-        )
+        yield Batch(publications=[self.publication(piece.of, curves)], marks=marks, history=True)
 
     def publication(self, series: Series, curves: Sequence[Curve]) -> Publication:
         """Return what days of a series say."""
@@ -241,7 +233,7 @@ class _Collecting:
                 curves = await self._recent(series, today)
                 await self._judge(series, curves, today)
             except SourceError as error:
-                if now_on.fails(_name(series), error):
+                if now_on.fails(series.name, error):
                     return
                 continue
             now_on.answers()
@@ -290,14 +282,14 @@ class _Collecting:
             answer = await asyncio.to_thread(gridx.read_pricing, text, self._source.timezone)
         except WireError as error:
             raise SourceError(str(error)) from error
-        self.doubts += [f"{_name(series)}: {doubt}" for doubt in answer.doubts]
+        self.doubts += [f"{series.name}: {doubt}" for doubt in answer.doubts]
         self.refused = self.refused or answer.refused
         return list(answer.curves)
 
     async def _judge(self, series: Series, curves: Sequence[Curve], today: date) -> None:
         """Say what is missing: not published yet, or asked for by a wrong name."""
         now = self._around.clock.now().astimezone(ZoneInfo(self._source.timezone))
-        name, days = _name(series), {c.day(self._source.timezone) for c in curves}
+        name, days = series.name, {c.day(self._source.timezone) for c in curves}
         if curves:
             due = [today] if now.time() < LATE else [today, today + DAY]
             missing = ", ".join(d.isoformat() for d in due if d not in days)
@@ -313,7 +305,3 @@ class _Collecting:
                 f"{name}: nothing is published, not even for {long_ago.isoformat()}: the rate, the "
                 "circuit or the CCA seems wrong; `openadr-bridge programs search` finds circuits"
             )
-
-
-def _name(series: Series) -> str:
-    return gridx.program_name(series.rate, series.circuit, series.cca)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -14,10 +13,20 @@ from bridge.errors import SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, Price, Publication, Tariff
 from bridge.notation import SomeTime, Zone
-from bridge.sources.pricing import Asking, BaseUrl, Day, PricingSource, Round, rounds, turned
+from bridge.sources.pricing import (
+    Asking,
+    BaseUrl,
+    Day,
+    PricingSource,
+    Round,
+    Step,
+    rounds,
+    steps,
+    turned,
+)
 from bridge.wire import midas
 
-STEP = timedelta(days=180)  # MIDAS answers at most six months of history at once
+LONGEST_STEP = 180  # days; MIDAS answers at most six months of history at once
 DAY = timedelta(days=1)
 
 # 72 hours from the local midnight, or 90 days that end with the day after tomorrow
@@ -51,24 +60,6 @@ class Rate(Frozen):
     def name(self) -> str:
         """Return the name of its program."""
         return self.program or self.context
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Days of a rate to be asked for in one request."""
-
-    rate: Rate
-    first: date
-    last: date
-    since: date  # from when on everything is asked for
-
-    @property
-    def of(self) -> Rate:
-        """Return what is put off together when a step fails."""
-        return self.rate
-
-    def __str__(self) -> str:
-        return f"{self.rate.name}, {self.first} to {self.last}"
 
 
 class Midas(PricingSource):
@@ -121,24 +112,21 @@ class Midas(PricingSource):
             return []
         marks = await around.memory.marks(self.name)
         yesterday = around.clock.now().astimezone(UTC).date() - DAY
-        steps = []
+        found: list[Step] = []
         for rate in self.rates:
             since, _, until = marks.get(rate.context, "/").partition("/")
             first = self.backfill_from
             if since and since <= first.isoformat() <= until:
                 first = date.fromisoformat(until) + DAY
-            while first <= yesterday:
-                last = min(first + STEP - DAY, yesterday)
-                steps.append(Step(rate, first, last, self.backfill_from))
-                first = last + DAY
-        return sorted(steps, key=lambda s: s.first)
+            found += steps(rate, first, yesterday, LONGEST_STEP, self.backfill_from)
+        return sorted(found, key=lambda s: s.first)
 
     async def fill(
         self, ask: Asking, around: Surroundings, piece: Step, doubts: list[str]
     ) -> AsyncGenerator[Batch, None]:
         """Yield the history of a step."""
-        found = await self._values(ask, piece.rate, (piece.first, piece.last), doubts)
-        mark = {piece.rate.context: f"{piece.since}/{piece.last}"}
+        found = await self._values(ask, piece.of, (piece.first, piece.last), doubts)
+        mark = {piece.of.context: f"{piece.since}/{piece.last}"}
         yield Batch(publications=found, marks=mark, history=True)
 
     async def _values(

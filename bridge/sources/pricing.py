@@ -2,12 +2,19 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 from aiohttp import (
     ClientConnectionError,
@@ -118,6 +125,35 @@ class PricingSource(Frozen, ABC):
 
     def check_files(self) -> None:
         """Look at the files that it names: none."""
+
+
+class Part(Protocol):
+    """What a source collects one of several of: a series, a rate."""
+
+    @property
+    def name(self) -> str:
+        """A name for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Days of a part to be asked for in one request; steps of one part are put off together."""
+
+    of: Any  # a Part
+    first: date
+    last: date
+    since: date  # from when on everything is asked for
+
+    def __str__(self) -> str:
+        return f"{self.of.name}, {self.first} to {self.last}"
+
+
+def steps(of: Part, first: date, last: date, longest: int, since: date) -> Iterator[Step]:
+    """Yield steps of at most so many days, the oldest first."""
+    while first <= last:
+        end = min(first + timedelta(days=longest - 1), last)
+        yield Step(of, first, end, since)
+        first = end + timedelta(days=1)
 
 
 @dataclass
