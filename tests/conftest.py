@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from bridge.app import running
 from bridge.certificates import write_development_set
@@ -42,6 +43,13 @@ def settings(tmp_path):
         )
 
     return make
+
+
+@pytest.fixture
+def logged():
+    """Return what is logged, wherever logs are sent."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture

@@ -250,7 +250,7 @@ async def _half(request):
         (lambda _: web.json_response({"meta": {"code": 200}, "data": {}}), "no list of days"),
     ],
 )  # fmt: skip
-async def test_a_failing_utility_changes_nothing_and_is_warned_of_once(scene, fail, said, capsys):
+async def test_a_failing_utility_changes_nothing_and_is_warned_of_once(scene, fail, said, logged):
     before = await scene.prices()
     scene.utility.fail = fail
     await scene.passing(lambda: scene.job.failures >= 4)
@@ -261,8 +261,8 @@ async def test_a_failing_utility_changes_nothing_and_is_warned_of_once(scene, fa
     scene.utility.fail = None
     await scene.passing(lambda: scene.job.problem is None)
     assert await scene.prices() == before
-    logged = [line for line in capsys.readouterr().out.splitlines() if about[:20] in line]
-    assert len(logged) == 1, logged
+    lines = [entry for entry in logged if entry.get("problem") == about]
+    assert len(lines) == 1, logged
 
 
 @pytest.mark.parametrize("scene", [{"timeout": "300ms"}], indirect=True)
@@ -280,7 +280,7 @@ async def test_a_slow_answer_is_waited_for_only_so_long(scene):
     await scene.passing(lambda: scene.job.problem is None)
 
 
-async def test_a_day_that_never_comes_is_shown_as_not_known(scene, capsys):
+async def test_a_day_that_never_comes_is_shown_as_not_known(scene, logged):
     await scene.passing(lambda: scene.clock.now() > EVENING + 36 * HOUR, HOUR / 4)
     await quiet(scene.path, scene.clock)
     assert scene.device.state["price"] is None
@@ -288,8 +288,8 @@ async def test_a_day_that_never_comes_is_shown_as_not_known(scene, capsys):
     (about,) = await scene.bridge.store.prices.programs(scene.clock.now())
     assert about["covers_until"] == datetime(2026, 3, 2, 8, tzinfo=UTC)
     assert "no prices are published yet for 2026-03-02" in scene.job.warning
-    logged = [line for line in capsys.readouterr().out.splitlines() if "is not well" in line]
-    assert 1 <= len(logged) <= 4, logged  # as often as other days are missing
+    lines = [entry for entry in logged if entry["event"] == "job is not well"]
+    assert 1 <= len(lines) <= 4, lines  # as often as other days are missing
     for n in range(2, 5):
         scene.utility.publish(TODAY + n * DAY, "0.9")
     await scene.polled()
@@ -330,7 +330,7 @@ async def test_sces_names_and_components(settings, bridge, tmp_path):
         assert json.loads(body)["data"] == [utility.days[key][TODAY]]
 
 
-async def test_a_rate_that_is_not_known_is_warned_of_and_collected(settings, bridge, capsys):
+async def test_a_rate_that_is_not_known_is_warned_of_and_collected(settings, bridge, logged):
     clock, utility = SimClock(EVENING), GridX()
     utility.publish(TODAY, "0.1", ("ENEW", "013532223", "PCE"))
     series = [{"rate": "ENEW", "circuit": "013532223", "cca": "PCE"}]
@@ -340,7 +340,8 @@ async def test_a_rate_that_is_not_known_is_warned_of_and_collected(settings, bri
     ):
         await eventually(lambda: running.health.job("source:pge").last_success)
         assert len(await kept_prices(running.store, "ENEW-013532223-PCE", EVENING)) > 0
-    assert "rate is not one that is known" in capsys.readouterr().out
+    (line,) = [entry for entry in logged if entry["event"] == "rate is not one that is known"]
+    assert line["rate"] == "ENEW"
 
 
 async def test_the_wait_that_a_utility_asks_for_is_kept(scene):

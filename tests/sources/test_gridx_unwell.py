@@ -67,7 +67,7 @@ async def test_bad_series_stop_no_other(peer, settings, bridge, tmp_path):
 
 
 async def test_history_that_fails_is_put_off_and_the_rest_goes_on(
-    peer, settings, bridge, tmp_path, capsys
+    peer, settings, bridge, tmp_path, logged
 ):
     def fail(request):
         old = request.query["startdate"] < "20260203"
@@ -82,8 +82,7 @@ async def test_history_that_fails_is_put_off_and_the_rest_goes_on(
         assert scene.job.problem is None
         await scene.passing(lambda: clock.now() > EVENING + 5 * HOUR, HOUR / 12)
         assert len(peer.asked) < 50
-        logged = capsys.readouterr()
-        assert (logged.out + logged.err).count("is not well") == 1
+        assert [entry["event"] for entry in logged].count("job is not well") == 1
         peer.fail = None
         await scene.passing(lambda: scene.job.warning is None, HOUR / 6)
         await scene.polled()
