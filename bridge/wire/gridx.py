@@ -323,37 +323,42 @@ def _write_day(day: PriceDay) -> str:
 
 
 def _write_details(prices: Sequence[PriceRow], zone: ZoneInfo, least: int) -> Iterator[str]:
-    before: dict[str, str] = {}  # names are the same all through, or nearly
+    around: dict[tuple[str, str], tuple[str, str]] = {}  # what stands around an amount
     for price in prices:
-        parts = ",".join(
-            f'{{"component":{_quoted(c.name, before)},'
-            f'"intervalPrice":"{_write_amount(c.price, least)}",'
-            f'"priceType":{_quoted(c.type, before)}}}'
-            for c in price.components
-        )
+        parts = []
+        for name, kind, amount in price.components:
+            before, after = around.get((name, kind)) or _around(around, name, kind)
+            parts.append(before + _write_amount(amount, least) + after)
         yield (
             f'{{"startIntervalTimeStamp":"{_write_time(price.start, zone)}",'
             f'"intervalPrice":"{_write_amount(price.value, least)}",'
-            f'"priceStatus":{_quoted(price.status or "Final", before)},'
-            f'"priceComponents":[{parts}]}}'
+            f'"priceStatus":{json.dumps(price.status or "Final")},'
+            f'"priceComponents":[{",".join(parts)}]}}'
         )
 
 
-def _quoted(text: str, before: dict[str, str]) -> str:
-    found = before.get(text)
-    if found is None:
-        found = before[text] = json.dumps(text)
-    return found
+def _around(known: dict[tuple[str, str], tuple[str, str]], name: str, kind: str) -> tuple[str, str]:
+    """Return what stands before and after the amount of a component, and remember it."""
+    texts = (
+        f'{{"component":{json.dumps(name)},"intervalPrice":"',
+        f'","priceType":{json.dumps(kind)}}}',
+    )
+    known[name, kind] = texts
+    return texts
 
 
 def _write_time(moment: datetime, zone: ZoneInfo) -> str:
-    return moment.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S%z")
+    """Write a time in a zone, its offset without a colon."""
+    text = moment.astimezone(zone).isoformat(timespec="seconds")
+    return text[:-3] + text[-2:]
 
 
 def _write_amount(amount: Decimal, least: int) -> str:
     """Write an amount with a decimal point and at least so many decimals."""
     written = f"{amount:f}"
-    whole, _, decimals = written.partition(".")
+    whole, point, decimals = written.partition(".")
+    if point and len(decimals) >= least:
+        return written
     return f"{whole}.{decimals.ljust(max(least, 1), '0')}"
 
 
