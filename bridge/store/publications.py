@@ -42,9 +42,12 @@ def publish(db: Database, source: str, publication: Publication, at: datetime) -
 
 def _replace(db: Database, number: int, publication: Publication, at: datetime) -> series.Replaced:
     """Bring the series up to what was published."""
-    said = [_painted(p) for p in sorted(publication.prices, key=lambda p: p.start)]
+    painted = [_painted(p) for p in sorted(publication.prices, key=lambda p: p.start)]
+    said = [p for p in painted if p.length > 0]  # shorter than times are kept
     whole = [(millis(start), millis(end)) for start, end in publication.whole]
     edges = [(p.start, p.start + p.length) for p in said] + whole
+    if not edges:
+        return series.Replaced((), ())
     lo, hi = min(start for start, _ in edges), max(end for _, end in edges)
     names = series.component_names(db)
     known = series.within(db, number, lo, hi, names)

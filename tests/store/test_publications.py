@@ -80,6 +80,13 @@ async def test_a_status_or_a_component_that_changes_is_a_change(store):
     assert len(await changes(store)) == 3
 
 
+async def test_a_price_shorter_than_times_are_kept_is_none(store):
+    moment = timedelta(microseconds=300)
+    assert await publish(store, [Price(NOON, NOON + moment, Decimal(1))]) == 0
+    assert await publish(store, [Price(NOON, NOON + moment, Decimal(1)), *hourly(["2"])]) == 1
+    assert [str(r.value) for r in await kept_prices(store, "P", NOON)] == ["2"]
+
+
 async def test_finer_prices_replace_what_they_overlap_and_no_more(store):
     await publish(store, hourly(["1", "2", "3"]))
     await publish(store, hourly(["7", "8"], NOON + HOUR, QUARTER), NOON + HOUR)
