@@ -78,6 +78,7 @@ async def test_prices_in_every_form(served):
             "type",
             "status",
             "since",
+            "components",
         }
         rows = list(
             csv.DictReader(io.StringIO((await get("/api/v1/prices?program=EV2A&format=csv"))[2]))

@@ -20,6 +20,8 @@ from bridge.web import Problem, Query, Route, read_query, reply_list, reply_tagg
 LONGEST_PAGE = 10_000
 FIRST_YEAR, LAST_YEAR = 1900, 9999  # of times that can be asked for
 COLUMNS = ("program", "start", "end", "price", "unit", "currency", "type", "status", "since")
+# What is said of the program that is asked for, beside its prices
+ABOUT = ("covers_until", "last_success", "basis", "derived_from")
 CONTENT_TYPES = {
     "json": "application/json",
     "evcc": "application/json",
@@ -52,7 +54,7 @@ class PricesQuery(Query):
     type: str = PRICE
     as_of: Time | None = None
     revisions: bool = False
-    components: bool = False
+    components: bool = True
     format: Literal["json", "csv", "ndjson", "evcc"] = "json"
     limit: int = Field(1000, ge=1, le=LONGEST_PAGE)
     cursor: str | None = None
@@ -171,8 +173,7 @@ class Form(NamedTuple):
 
 def _json(form: Form) -> bytes:
     answer: Document = {"items": list(form.rows()), "next": form.after}
-    if form.about:
-        answer["program"] = form.about
+    answer |= {name: form.about[name] for name in ABOUT} if form.about else {}
     return to_json(answer).encode()
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 from aiohttp import ClientSession, web
 
+from bridge.notation import from_json
 from tests.peers import Device, SimClock, eventually, kept_prices, quiet, replaced_prices, started
 from tests.utilities import SCE, GridX, hours_of, recorded_year
 
@@ -119,6 +120,46 @@ async def test_a_correction_is_told_once_and_the_former_price_is_kept(scene):
     assert [str(r.value) for r in then if r.start == was.start] == ["0.011001"]
     await scene.polled()
     assert scene.device.types().count("prices.available") == 2
+
+
+async def test_what_was_known_is_served_with_what_is_known(scene):
+    first = (await scene.prices())[0].since
+    scene.utility.publish(TODAY + DAY, ["0.5", *["0.011001"] * 23])
+    await scene.polled()
+    path = f"/api/v1/prices?program={PROGRAM}&start=2026-03-01T08:00:00Z"
+    _, body = await scene.get(path)
+    now = from_json(body)
+    assert (now["basis"], now["covers_until"], now["derived_from"]) == (
+        "marginal",
+        "2026-03-02T08:00:00Z",
+        None,
+    )
+    assert datetime.fromisoformat(now["last_success"]) == scene.job.last_success
+    assert (now["items"][0]["price"], now["items"][0]["status"]) == (Decimal("0.500000"), "Final")
+    parts = now["items"][0]["components"]
+    assert [(c["component"], c["type"]) for c in parts] == [
+        ("cld", "distribution"), ("mec", "generation"), ("mgcc", "generation"),
+    ]  # fmt: skip
+    assert sum(c["price"] for c in parts) == Decimal("0.5")
+    _, body = await scene.get(f"{path}&as_of={first:%Y-%m-%dT%H:%M:%SZ}&components=false")
+    then = from_json(body)["items"]
+    assert then[0]["price"] == Decimal("0.011001")
+    assert "components" not in then[0]
+    items, after = [], ""
+    while after is not None:  # all that ever was, page by page
+        _, body = await scene.get(f"{path}&revisions=true&limit=7{after and '&cursor=' + after}")
+        page = from_json(body)
+        items, after = items + page["items"], page["next"]
+    assert len(items) == len({i["id"] for i in items}) == 25
+    assert [(str(i["price"]), i["replaced"] is None) for i in items[:2]] == [
+        ("0.011001", False),
+        ("0.500000", True),
+    ]
+    assert items[0]["replaced"] == items[1]["since"]
+    _, body = await scene.get(f"{path}&format=csv&revisions=true")
+    head, row = body.decode().splitlines()[:2]
+    assert head.endswith("status,since,replaced,components")
+    assert row.endswith(",cld=0.010998;mec=0.000001;mgcc=0.000002")
 
 
 async def test_preliminary_becomes_final(scene):
