@@ -82,19 +82,18 @@ async def _derive_all(
     source: Source, store: SignalStore, history: PriceHistory, clock: Clock, adder: Adder
 ) -> None:
     """Derive all that is known of a program, page by page, and withdraw what else was derived."""
-    tariffs = await history.tariffs(adder.program)
-    tariff = next((t for t in tariffs if adders.concerns(t, adder)), None)
-    if tariff is None:
-        return
-    question = PriceQuestion(adder.program, EVER[0], limit=AT_ONCE)
-    page, since = await history.prices(question), EVER[0]
-    while page:
-        last = page[-1]
-        question = replace(question, after=last.place)
-        following = await history.prices(question)
-        until = last.end if following else EVER[1]
-        prices = [Price(r.start, r.end, r.value, r.status, r.components) for r in page]
-        said = Publication(tariff, prices, [(since, until)])
-        derived = await asyncio.to_thread(adders.derive, said, adder)
-        await store.save(source, Batch(publications=[derived], history=True), clock.now())
-        page, since = following, until
+    for series, tariff in await history.tariffs(adder.program):
+        if not adders.concerns(tariff, adder):
+            continue
+        question = PriceQuestion(adder.program, EVER[0], limit=AT_ONCE, series=series)
+        page, since = await history.prices(question), EVER[0]
+        while page:
+            last = page[-1]
+            question = replace(question, after=last.place)
+            following = await history.prices(question)
+            until = last.end if following else EVER[1]
+            prices = [Price(r.start, r.end, r.value, r.status, r.components) for r in page]
+            said = Publication(tariff, prices, [(since, until)])
+            derived = await asyncio.to_thread(adders.derive, said, adder)
+            await store.save(source, Batch(publications=[derived], history=True), clock.now())
+            page, since = following, until

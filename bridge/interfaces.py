@@ -260,8 +260,8 @@ class PriceHistory(Protocol):
     async def prices(self, question: PriceQuestion) -> list[PriceRow]:
         """Return the prices that are asked for, by program, series, start and since."""
 
-    async def tariffs(self, program: str) -> list[Tariff]:
-        """Return what a pricing source's program is the price of, a tariff for each series."""
+    async def tariffs(self, program: str) -> list[tuple[int, Tariff]]:
+        """Return what a pricing source's program is the price of: a tariff for each series."""
 
     async def days(
         self, utility: str, rate: str, circuit: str, cca: str | None, first: date, last: date

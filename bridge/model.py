@@ -350,6 +350,7 @@ class PriceQuestion:
     revisions: bool = False
     after: "Place | None" = None
     limit: int = 1000
+    series: int | None = None  # one series of the program, else all of the payload type
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class Job:
     last_success: datetime | None = None
     failures: int = 0
     warning: str | None = None  # what is not well though the job runs
+    _warned: set[str] = field(default_factory=set)  # of what, since all was well
 
     @property
     def well(self) -> bool:
@@ -38,9 +39,14 @@ class Job:
         return self.problem is None and self.warning is None
 
     def warn(self, warning: str | None) -> None:
-        """Note what is not well though the job runs, or that it is well again."""
-        if warning and warning != self.warning:
+        """Note what is not well though the job runs, or that it is well again.
+
+        Of several things, said with "; " between them, each is logged once until all is well.
+        """
+        things = set(warning.split("; ")) if warning else set()
+        if things - self._warned:
             log.warning("job is not well", job=self.name, warning=warning)
+        self._warned = self._warned | things if things else set()
         self.warning = warning
 
     def succeeded(self, at: datetime) -> None:

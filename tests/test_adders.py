@@ -203,6 +203,16 @@ async def test_a_derived_program_goes_with_its_adder_to_another_base(deriving):
     assert names == ["P", "Q", "home"]
 
 
+async def test_each_series_of_a_program_is_derived_under_its_own_currency(deriving):
+    tomorrow = DAY + timedelta(days=1)
+    await deriving.publish(prices_of(DAY))
+    await deriving.publish(prices_of(tomorrow, "0.2"), currency="EUR")
+    await deriving.start(adder('fixed = "1"'))
+    rows = await kept_prices(deriving.store, "home", BEGIN)
+    assert {(r.currency, str(r.value)) for r in rows} == {("USD", "1.1"), ("EUR", "1.2")}
+    assert len(rows) == 48
+
+
 async def test_only_prices_are_added_to(deriving):
     rule = adder('fixed = "0.05"')
     for kind in ("GHG", "DEMAND_CHARGE", "EXPORT_PRICE"):

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from pydantic import Field, HttpUrl, field_validator
 
-from bridge.errors import SourceError, WireError
+from bridge.errors import SourceError, Unreachable, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, Publication
 from bridge.notation import Zone
@@ -138,7 +138,7 @@ class GridX(PricingSource):
         A day that was refused, or may still be published, stays a hole to be asked for.
         """
         collecting = _Collecting(self, ask, around)
-        curves = await collecting.days(piece.of, piece.first, piece.last)
+        curves = await collecting.past(piece.of, piece.first, piece.last)
         doubts += collecting.doubts
         context = self.context(piece.of)
         marks: dict[str, str] = {}
@@ -225,10 +225,11 @@ class _Collecting:
 
     async def poll(self, now_on: Round) -> AsyncGenerator[Batch, None]:
         """Ask for what is or may be published of each series."""
-        today, self.doubts = self._source.today(self._around.clock.now()), now_on.doubts
+        today = self._source.today(self._around.clock.now())
         if today != self._day:
             self._day, self._whole = today, {}
         for series in turned(self._source.series):
+            self.doubts = now_on.asks(series.name)
             try:
                 curves = await self._recent(series, today)
                 await self._judge(series, curves, today)
@@ -260,13 +261,37 @@ class _Collecting:
             curves, ahead = [*curves, *more], ahead + DAY
         return curves
 
-    async def days(self, series: Series, first: date, last: date) -> list[Curve]:
-        """Return some days; where all were refused, perhaps not each of them is."""
-        curves = await self._get(series, first, last)
+    async def past(self, series: Series, first: date, last: date) -> list[Curve]:
+        """Return some days; where all were refused or failed, perhaps not each of them does.
+
+        Raises SourceError where nothing else is answered either.
+        """
+        failed: SourceError | None = None
+        try:
+            curves = await self._get(series, first, last)
+        except SourceError as error:
+            if first == last or error.retry_after or isinstance(error, Unreachable):
+                raise
+            failed, curves = error, []
         if curves or first == last:
             return curves
-        ends = [*await self._get(series, first, first), *await self._get(series, last, last)]
-        return await self._each(series, first, last) if ends else []
+        if await self._try(series, first) or await self._try(series, last):
+            days = [first + n * DAY for n in range((last - first).days + 1)]
+            return [curve for day in days for curve in await self._try(series, day)]
+        if failed:
+            raise failed
+        return []
+
+    async def _try(self, series: Series, day: date) -> list[Curve]:
+        """Return a day; one that fails for itself is told, and is missing."""
+        try:
+            return await self._get(series, day, day)
+        except SourceError as error:
+            if error.retry_after or isinstance(error, Unreachable):
+                raise
+            self.doubts.append(f"{series.name}, {day}: {error}")
+            self.refused = True
+            return []
 
     async def _each(self, series: Series, first: date, last: date) -> list[Curve]:
         days = [first + n * DAY for n in range((last - first).days + 1)]

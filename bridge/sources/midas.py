@@ -90,7 +90,7 @@ class Midas(PricingSource):
             for rate in turned(self.rates):
                 span: Span = "realtime" if whole.get(rate) == today else "alldata"
                 try:
-                    found = await self._values(ask, rate, span, now_on.doubts)
+                    found = await self._values(ask, rate, span, now_on.asks(rate.name))
                 except SourceError as error:
                     if now_on.fails(rate.name, error):
                         return

@@ -38,6 +38,7 @@ OK, NO_CONTENT = 200, 204
 NAP = 30.0  # seconds after which the clock is looked at again: it may have been set
 AGAIN = timedelta(minutes=5)  # after which a round is made anew in which a part failed
 EARLIEST = 1990  # year
+EVERY, PAST = "*", "history of "  # what is doubtful of all parts, and of pieces of the past
 SILENT = 3  # of so many in a row that are not answered it is concluded that nobody is there
 T = TypeVar("T")
 
@@ -158,12 +159,21 @@ def steps(of: Part, first: date, last: date, longest: int, since: date) -> Itera
 
 @dataclass
 class Round:
-    """One round of asking for all that a source collects: one part failing stops no other."""
+    """One round of asking for all that a source collects: one part failing stops no other.
 
-    doubts: list[str] = field(default_factory=list)
+    `said` is what is doubtful of each part. It outlives the round, so that a part that was
+    not asked keeps its last word, and the same words are warned of once.
+    """
+
+    said: dict[str, list[str]] = field(default_factory=dict)
     failed: list[SourceError] = field(default_factory=list)
     answered: bool = False
     _silent: int = 0
+
+    def asks(self, name: str) -> list[str]:
+        """Note that a part is asked; return where to say what is doubtful of it."""
+        doubts = self.said[name] = []
+        return doubts
 
     def answers(self) -> None:
         """Note that a part was answered."""
@@ -172,9 +182,11 @@ class Round:
     def fails(self, name: str, error: SourceError) -> bool:
         """Note that a part failed; return whether to ask for nothing else in this round."""
         self.failed.append(error)
-        self.doubts.append(f"{name}: {error}")
         self._silent = self._silent + 1 if isinstance(error, Unreachable) else 0
-        return error.retry_after > 0 or self._silent >= SILENT
+        over = error.retry_after > 0 or self._silent >= SILENT
+        # Which part it hit that ends the round is chance, and would be other words each time.
+        self.said[EVERY if over else name] = [str(error) if over else f"{name}: {error}"]
+        return over
 
     @property
     def retry_after(self) -> float:
@@ -184,12 +196,13 @@ class Round:
     @property
     def warning(self) -> str | None:
         """Return in one line what is wrong, or None."""
-        return "; ".join(sorted(set(self.doubts)))[:2000] or None
+        doubts = {doubt for said in self.said.values() for doubt in said}
+        return "; ".join(sorted(doubts))[:2000] or None
 
     async def conclude(self, source: str, around: Surroundings) -> None:
         """Say that the upstream is there; raise SourceError where nothing was answered."""
         if self.failed and not self.answered:
-            raise SourceError(str(self.failed[0]), self.retry_after)
+            raise SourceError(min(map(str, self.failed)), self.retry_after)
         now = around.clock.now()
         around.succeeded(now)
         await around.memory.heard_from(source, now)
@@ -204,9 +217,11 @@ async def rounds(
 ) -> AsyncGenerator[Batch, None]:
     """Poll for ever, each round when it is due, and work off the backlog in between."""
     tried: dict[Any, date] = {}  # pieces that are left though they were answered: a day later
+    said: dict[str, list[str]] = {}  # what is doubtful of each part
     unwell = 0  # rounds in a row in which a part failed
     while True:
-        now_on, began = Round(), around.clock.now()
+        said.pop(EVERY, None)
+        now_on, began = Round(said), around.clock.now()
         async with aclosing(poll(now_on)) as batches:
             async for batch in batches:
                 yield batch
@@ -234,20 +249,29 @@ async def _work_off(
 ) -> AsyncGenerator[Batch, None]:
     """Yield the backlog until a round is due; what fails is put off with all that follows it."""
     put_off: set[Any] = set()
-    for piece in await source.backlog(around) if not now_on.retry_after else ():
+    pieces = await source.backlog(around) if not now_on.retry_after else ()
+    left = {f"{PAST}{piece}" for piece in pieces}
+    for name in {n for n in now_on.said if n.startswith(PAST)} - left:
+        del now_on.said[name]
+    for piece in pieces:
         now = around.clock.now()
         if now >= due:
             return
         if tried.get(piece) == now.date() or piece.of in put_off:
             continue
         try:
-            async with aclosing(source.fill(ask, around, piece, now_on.doubts)) as batches:
+            doubts = now_on.asks(f"{PAST}{piece}")
+            async with aclosing(source.fill(ask, around, piece, doubts)) as batches:
                 async for batch in batches:
                     yield batch
             tried[piece] = now.date()
         except SourceError as error:
-            put_off.add(piece.of)
-            if now_on.fails(str(piece), error):
+            del now_on.said[f"{PAST}{piece}"]
+            if piece.first == piece.last:  # a day that is bad for itself
+                tried[piece] = now.date()
+            else:
+                put_off.add(piece.of)
+            if now_on.fails(f"{PAST}{piece}", error):
                 return
 
 

@@ -64,11 +64,11 @@ class Prices:
         """Return the prices that are asked for, by program, series, start and since."""
         return await self._file.read(lambda db: list(islice(_answer(db, question), question.limit)))
 
-    async def tariffs(self, program: str) -> list[Tariff]:
-        """Return what a pricing source's program is the price of, a tariff for each series."""
+    async def tariffs(self, program: str) -> list[tuple[int, Tariff]]:
+        """Return what a pricing source's program is the price of: a tariff for each series."""
         sql = f"{_TARIFF} WHERE p.name = ?"
         found = await self._file.read(lambda db: rows(db, sql, (program,)))
-        return [to_tariff(row) for row in found]
+        return [(row["id"], to_tariff(row)) for row in found]
 
     async def days(
         self, utility: str, rate: str, circuit: str, cca: str | None, first: date, last: date
@@ -106,7 +106,7 @@ def _answer(db: Any, question: PriceQuestion) -> Iterator[PriceRow]:
     kind, program, after = question.payload_type, question.program, question.after
     for about in rows(db, _SERIES, (kind or None, kind, program, program)):
         place = (about["name"], about["id"])
-        if after and place < after[:2]:
+        if (after and place < after[:2]) or question.series not in {None, about["id"]}:
             continue
         beyond = after[2:] if after and place == after[:2] else None
         start = max(question.start, beyond[0]) if beyond else question.start

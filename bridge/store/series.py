@@ -8,7 +8,7 @@ what was learnt by then and not replaced yet.
 import json
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -132,7 +132,8 @@ def replace(
     gone = [k for chunk in chunks.values() for k in chunk if k.price in lost]
     if not (new or gone):
         return Replaced(new, gone)
-    stamp = _after(db, series, chunks, millis(at))
+    touched = {p.start // DAY for p in (*new, *(k.price for k in gone))}
+    stamp = _after(db, series, touched, chunks, millis(at))
     coming: dict[int, list[Kept]] = defaultdict(list)
     going: dict[int, list[Kept]] = defaultdict(list)
     for price in new:
@@ -147,15 +148,19 @@ def replace(
     return Replaced(new, gone)
 
 
-def _after(db: Database, series: int, chunks: Mapping[int, Sequence[Kept]], stamp: int) -> int:
+def _after(
+    db: Database,
+    series: int,
+    touched: Collection[int],
+    chunks: Mapping[int, Sequence[Kept]],
+    stamp: int,
+) -> int:
     """Return the time of a change, later than that of any other change of these days."""
-    if not chunks:
-        return stamp
     found = one(
         db,
         "SELECT max(replaced) AS replaced FROM price_revisions"
         " WHERE series = ? AND day BETWEEN ? AND ?",
-        (series, min(chunks), max(chunks)),
+        (series, min(touched), max(touched)),
     )
     learnt = max((k.since for chunk in chunks.values() for k in chunk), default=0)
     return max(stamp, learnt + 1, ((found and found["replaced"]) or 0) + 1)

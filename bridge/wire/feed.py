@@ -19,6 +19,7 @@ from bridge.errors import WireError
 from bridge.model import Frozen, Price
 from bridge.notation import EXACT, SomeTime, Zone, from_json, read_amount, to_utc
 
+HOUR = timedelta(hours=1)
 LARGEST_SCALE = 12  # digits before or after the point
 LARGEST_JSON = 256 * 1024 * 1024  # bytes
 LONGEST_LINE = 1024 * 1024  # characters
@@ -129,7 +130,9 @@ class Reading:
         if not odd:
             return first
         # In the hours around a change of the clocks the shortest length that is one is meant.
-        ends = [first, second] + ([start + (said - began)] if began.tzinfo is None else [])
+        ends = [first, second]
+        if began.tzinfo is None and said - began <= HOUR:
+            ends.append(start + (said - began))
         return min((end for end in ends if end > start), default=first)
 
     def _start(self, moment: datetime, program: str) -> datetime:
@@ -222,10 +225,7 @@ def rows(
 
 
 # What reading a file, or the member of an archive that is damaged or encrypted, may raise
-UNREADABLE = (
-    OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error,
-    MemoryError,
-)  # fmt: skip
+UNREADABLE = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError)
 
 
 def _rows(text: IO[bytes], fields: Fields, form: Literal["json", "csv"] | None) -> Iterator[Any]:

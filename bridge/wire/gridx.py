@@ -354,12 +354,10 @@ def _write_time(moment: datetime, zone: ZoneInfo) -> str:
 
 
 def _write_amount(amount: Decimal, least: int) -> str:
-    """Write an amount with a decimal point and at least so many decimals."""
+    """Write an amount as it was sent, or with at least so many decimals."""
     written = f"{amount:f}"
-    whole, point, decimals = written.partition(".")
-    if point and len(decimals) >= least:
-        return written
-    return f"{whole}.{decimals.ljust(max(least, 1), '0')}"
+    whole, _, decimals = written.partition(".")
+    return written if len(decimals) >= least else f"{whole}.{decimals.ljust(least, '0')}"
 
 
 def tariff(asked: Asked, curve: Curve, zone: str, basis: str | None) -> Tariff:

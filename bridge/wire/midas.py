@@ -69,9 +69,9 @@ def _read_value(value: Any) -> tuple[Said, Price]:
     except ValueError as error:
         raise WireError(f"the value of {start:%Y-%m-%dT%H:%MZ}: {error}") from error
     unit = value.get("Unit")
-    if unit is not None and not (isinstance(unit, str) and unit.isprintable()):
+    if not isinstance(unit, str) or not unit.strip() or not unit.isprintable():
         raise WireError(f"the value of {start:%Y-%m-%dT%H:%MZ} has {unit!r} as its unit")
-    return meaning(unit or ""), Price(start, end, amount)
+    return meaning(unit), Price(start, end, amount)
 
 
 def _time(value: Document, side: str) -> datetime:

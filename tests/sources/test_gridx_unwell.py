@@ -11,7 +11,7 @@ from bridge.sources.gridx import SCHEDULE
 from bridge.sources.gridx import GridX as Source
 from tests.peers import SimClock, eventually, kept_prices, started
 from tests.sources.test_gridx import DAY, EVENING, HOUR, TODAY, Scene, source
-from tests.utilities import GridX, detail
+from tests.utilities import GridX, detail, hours_of
 
 MANY = [{"rate": "EELEC", "circuit": f"00000000{n}"} for n in range(1, 5)]
 
@@ -186,6 +186,50 @@ async def test_history_that_cannot_be_read_is_told_and_asked_for_again(
             for r in await scene.prices()
             if r.start.date() == date(2026, 1, 25) and r.start.hour > 8
         ]
+
+
+@pytest.mark.parametrize("bad", [date(2026, 1, 20), date(2026, 1, 27), date(2026, 2, 2)])
+async def test_one_day_that_always_fails_holds_up_no_other(peer, settings, bridge, tmp_path, bad):
+    def fail(request):
+        hit = request.query["startdate"] <= f"{bad:%Y%m%d}" <= request.query["enddate"]
+        return web.Response(status=500) if hit else None
+
+    peer.fail, clock = fail, SimClock(EVENING)
+    about = {"backfill_from": "2026-01-20"}
+    async with started(peer), bridge(settings([source(peer, **about)]), clock) as running:
+        scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
+        await scene.passing(lambda: scene.job.warning, timedelta(seconds=1))
+        assert f"EELEC-013532223, {bad}: answered 500" in scene.job.warning
+        assert len(await scene.prices()) == 40 * 24
+        asked = len(peer.asked)
+        await scene.passing(lambda: clock.now() > EVENING + 12 * HOUR, HOUR / 4)
+        assert len(peer.asked) - asked < 40
+        assert f"{bad}: answered 500" in scene.job.warning
+        peer.fail = None
+        await scene.passing(lambda: clock.now() > EVENING + 30 * HOUR, HOUR / 4)
+        await scene.polled()
+        assert scene.job.warning is None or str(bad) not in scene.job.warning
+        assert {r.start for r in await scene.prices()} >= set(hours_of(bad))
+
+
+async def test_a_utility_that_limits_the_rate_is_warned_of_once(
+    peer, settings, bridge, tmp_path, logged
+):
+    series = [{"rate": "EELEC", "circuit": f"00000000{n}"} for n in range(1, 9)]
+
+    def limited(_):
+        busy = len(peer.asked) % 11 == 0
+        return web.Response(status=429, headers={"Retry-After": "60"}) if busy else None
+
+    peer.fail, clock = limited, SimClock(EVENING)
+    async with started(peer), bridge(settings([source(peer, series=series)]), clock) as running:
+        scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
+        await scene.passing(lambda: scene.job.last_success, timedelta(seconds=1))
+        await scene.passing(lambda: clock.now() > EVENING + 5 * HOUR, timedelta(seconds=30))
+        lines = [e["warning"] for e in logged if e["event"] == "job is not well"]
+        # half of the series are not published: each is told when it was first asked for
+        assert 1 <= len(lines) <= 5, lines
+        assert sum("answered 429" in line for line in lines) >= 1
 
 
 def test_rounds_are_due_by_the_schedule_and_every_hour():

@@ -212,7 +212,7 @@ def test_all_signals_have_their_payload_type():
 @pytest.mark.parametrize(
     "changes",
     [{"DateStart": None}, {"TimeEnd": "25:00:00"}, {"Value": "free"}, {"Value": None}, {"Value": True},
-     {"DateEnd": "2020-01-01"}],
+     {"Unit": None}, {"Unit": ""}, {"DateEnd": "2020-01-01"}],
 )  # fmt: skip
 def test_a_bad_value_is_told_and_the_others_are_read(changes):
     good = value(NOON, 1)

@@ -80,6 +80,17 @@ async def test_a_status_or_a_component_that_changes_is_a_change(store):
     assert len(await changes(store)) == 3
 
 
+async def test_what_was_withdrawn_is_not_known_again_when_the_clock_steps_back(store):
+    hour = (NOON, NOON + HOUR)
+    await publish(store, hourly(["1"]), NOON)
+    await publish(store, [], NOON + 2 * HOUR, whole=[hour])
+    await publish(store, hourly(["2"]), NOON + HOUR)  # by a clock that was set back
+    for minutes in range(-30, 200, 10):
+        found = await kept_prices(store, "P", NOON, as_of=NOON + timedelta(minutes=minutes))
+        assert len(found) <= 1, minutes
+    assert [str(r.value) for r in await kept_prices(store, "P", NOON)] == ["2"]
+
+
 async def test_a_price_shorter_than_times_are_kept_is_none(store):
     moment = timedelta(microseconds=300)
     assert await publish(store, [Price(NOON, NOON + moment, Decimal(1))]) == 0

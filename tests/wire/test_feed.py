@@ -108,7 +108,7 @@ def test_a_price_for_a_whole_day_is_as_long_as_the_day(day, hours):
         {"length": "0s"},
         {"start": []},
         {"value": ""},
-        {"time_format": "%d %d"},
+        {"time_format": "%Q"},
     ],
 )
 def test_a_mapping_that_cannot_be_meant_is_refused(fields):
@@ -219,3 +219,10 @@ def test_a_damaged_archive_is_said(tmp_path):
     _, content, _ = next(contents)
     with pytest.raises(WireError, match="cannot be read"):
         list(feed.rows(content, Fields()))
+
+
+@pytest.mark.parametrize(("end", "hours"), [("2026-11-01T16:00", 16), ("2026-11-02T00:00", 24)])
+def test_a_long_price_from_the_hour_that_comes_twice_is_not_cut(end, hours):
+    row = {"start": "2026-11-01T01:00", "end": end, "value": 1}
+    ((_, price),), _ = read(json.dumps([row]), timezone="America/Los_Angeles")
+    assert price.end - price.start == timedelta(hours=hours)
