@@ -84,7 +84,7 @@ async def test_a_url_is_read_again_and_again(settings, bridge, tmp_path, now):
             assert len(await kept_prices(running.store, "F", now)) == 2
             peer.text, peer.status = json.dumps([*rows(now, [0.1, 0.5]), {"start": "x"}]), 200
             await scene.passing(lambda: scene.job.warning)
-            assert "row 3" in scene.job.warning
+            await scene.warned("row 3")
             assert scene.job.problem is None
 
 
@@ -110,8 +110,8 @@ async def test_a_watched_folder(settings, bridge, tmp_path, now):
         await scene.polled()
         start = datetime(2026, 1, 1, tzinfo=UTC)
         assert [str(r.value) for r in await kept_prices(running.store, "B", start)] == ["7"]
-        assert "b.csv: row 2" in scene.job.warning
-        assert "c.json: is not JSON" in scene.job.warning
+        await scene.warned("b.csv: row 2")
+        await scene.warned("c.json: is not JSON")
         write(folder / "a.json", json.dumps([{**r, "name": "A"} for r in rows(now, [1, 3])]), 30)
         write(folder / "c.json", "[]")
         await scene.polled()
@@ -159,15 +159,15 @@ async def test_a_damaged_archive_stops_no_other_file_and_is_told_until_it_is_gon
             await eventually(lambda s=scene: s.job.last_success)
             assert len(await kept_prices(running.store, "pge", now)) == 1
             await scene.polled()
-            assert "a.zip: cannot be read" in scene.job.warning
-            assert "b.json: is not JSON (it is nested too deeply)" in scene.job.warning
+            await scene.warned("a.zip: cannot be read")
+            await scene.warned("b.json: is not JSON (it is nested too deeply)")
             assert "notes.pdf" not in scene.job.warning
             if restarted:
                 (folder / "a.zip").unlink()
                 (folder / "b.json").unlink()
                 await scene.polled()
                 await scene.polled()
-                assert scene.job.warning is None
+                await scene.warned(None)
                 shutil.rmtree(folder)
                 await scene.passing(lambda s=scene: s.job.problem)
                 assert "cannot be read" in scene.job.problem
@@ -201,7 +201,7 @@ async def test_what_was_read_is_not_read_again(settings, bridge, tmp_path, now, 
             scene = Scene(None, None, clock, running, tmp_path / "bridge.db")
             await eventually(lambda s=scene: s.job.last_success)
             await scene.polled()
-            assert "row 2" in scene.job.warning
+            await scene.warned("row 2")
     assert len(read) == 1
 
 

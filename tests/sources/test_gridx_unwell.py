@@ -56,7 +56,7 @@ async def test_bad_series_stop_no_other(peer, settings, bridge, tmp_path):
                 break
         assert await counts() == [0, 0, 41 * 24, 41 * 24]  # the history too
         await eventually(lambda: scene.job.warning)
-        assert "EELEC-000000001: answered 500" in scene.job.warning
+        await scene.warned("EELEC-000000001: answered 500")
         assert scene.job.problem is None
         before = len(peer.asked)
         await scene.passing(lambda: clock.now() > EVENING + 6 * HOUR, HOUR / 12)
@@ -78,7 +78,7 @@ async def test_history_that_fails_is_put_off_and_the_rest_goes_on(
     async with started(peer), bridge(settings([source(peer, **about)]), clock) as running:
         scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
         await scene.passing(lambda: scene.job.warning, timedelta(seconds=1))
-        assert "EELEC-013532223, 2026-01-20 to 2026-02-02: answered 500" in scene.job.warning
+        await scene.warned("EELEC-013532223, 2026-01-20 to 2026-02-02: answered 500")
         assert scene.job.problem is None
         await scene.passing(lambda: clock.now() > EVENING + 5 * HOUR, HOUR / 12)
         assert len(peer.asked) < 50
@@ -171,8 +171,8 @@ async def test_history_that_cannot_be_read_is_told_and_asked_for_again(
     async with started(peer), bridge(settings([source(peer, **about)]), clock) as running:
         scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
         await scene.passing(lambda: scene.job.warning, timedelta(seconds=1))
-        assert "'?' is not an amount" in scene.job.warning
-        assert "recordCount is 96, but there are 24 prices" in scene.job.warning
+        await scene.warned("'?' is not an amount")
+        await scene.warned("recordCount is 96, but there are 24 prices")
         assert not [
             r
             for r in await scene.prices()
@@ -199,12 +199,12 @@ async def test_one_day_that_always_fails_holds_up_no_other(peer, settings, bridg
     async with started(peer), bridge(settings([source(peer, **about)]), clock) as running:
         scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
         await scene.passing(lambda: scene.job.warning, timedelta(seconds=1))
-        assert f"EELEC-013532223, {bad}: answered 500" in scene.job.warning
+        await scene.warned(f"EELEC-013532223, {bad}: answered 500")
         assert len(await scene.prices()) == 40 * 24
         asked = len(peer.asked)
         await scene.passing(lambda: clock.now() > EVENING + 12 * HOUR, HOUR / 4)
         assert len(peer.asked) - asked < 40
-        assert f"{bad}: answered 500" in scene.job.warning
+        await scene.warned(f"{bad}: answered 500")
         peer.fail = None
         await scene.passing(lambda: clock.now() > EVENING + 30 * HOUR, HOUR / 4)
         await scene.polled()
@@ -260,7 +260,7 @@ async def test_prices_that_reach_over_each_other_are_refused(peer, settings, bri
     async with started(peer), bridge(settings([source(peer)]), clock) as running:
         scene = Scene(peer, None, clock, running, tmp_path / "bridge.db")
         await eventually(lambda: scene.job.warning)
-        assert "15 minutes apart, but intervalLengthInMinutes is 60" in scene.job.warning
-        assert "reaches into the next day" in scene.job.warning
+        await scene.warned("15 minutes apart, but intervalLengthInMinutes is 60")
+        await scene.warned("reaches into the next day")
         (about,) = await running.store.prices.programs(clock.now())
         assert about["covers_until"] == datetime(2026, 2, 28, 8, tzinfo=UTC)
