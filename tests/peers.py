@@ -19,6 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bridge.deliver import FanOut
 from bridge.model import PriceQuestion
 from bridge.notation import from_json, millis
 
@@ -87,6 +88,25 @@ class SimClock:
         return rang
 
 
+class _Writing:
+    """Knows whether a fan-out is between its two transactions: moments first, then states."""
+
+    def __init__(self) -> None:
+        self.now, write = 0, FanOut._write
+
+        async def counted(fan_out: FanOut, *about: Any) -> None:
+            self.now += 1
+            try:
+                await write(fan_out, *about)
+            finally:
+                self.now -= 1
+
+        FanOut._write = counted
+
+
+_writing = _Writing()
+
+
 async def quiet(path: Path, clock: SimClock, within: float = 20.0) -> None:
     """Return when a bridge has nothing left to do at the clock's time."""
 
@@ -99,7 +119,7 @@ async def quiet(path: Path, clock: SimClock, within: float = 20.0) -> None:
             owed = db.execute(
                 "SELECT count(*) FROM deliveries WHERE outcome IS NULL AND due <= ?", (now,)
             ).fetchone()[0]
-        return (row or (0,))[0] == seq and not due and not owed
+        return (row or (0,))[0] == seq and not due and not owed and not _writing.now
 
     await eventually(idle, within)
 
