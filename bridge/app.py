@@ -1,28 +1,46 @@
 """Puts the bridge together. Read this file first: it names every part once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 
 from bridge.admin import Api, HealthPages, Metrics, Vitals
 from bridge.clock import Clock, WallClock
-from bridge.config import Listener, Settings
-from bridge.deliver import FanOut, Workers
+from bridge.config import Settings
+from bridge.deliver import FanOut, Notifications, Publisher, Workers
+from bridge.devices import Subscribers
 from bridge.ingest import ingest
 from bridge.interfaces import DeviceSurroundings
+from bridge.parties import Caller
 from bridge.scheduler import Scheduler
+from bridge.sections import Listener
+from bridge.sources import AnySource
 from bridge.store import Store, open_store
-from bridge.supervise import Health, keep_running, stop
+from bridge.supervise import Health, Job, keep_running, stop
+from bridge.vtn.discovery import Announced, Announcement
 from bridge.vtn.gridx import GetPricing
+from bridge.vtn.openadr3 import Auth, Callbacks, Notifiers, Objects
 from bridge.vtn.pricing import Pricing
-from bridge.web import Route, make_site, serving
+from bridge.web import OpenApi, Route, make_site, serving
 
+Work = Callable[[], Awaitable[None]]
+LARGEST_BODY = 1024 * 1024  # of an OpenADR 3 client's request
+# Who reads without a token, where the settings allow it: what is aimed at nobody
+ANONYMOUS = Caller("anonymous", frozenset({"read_targets"}))
 CONNECTIONS = 1000  # to devices, at once
+
+
+class HasRoutes(Protocol):
+    """Answers clients."""
+
+    def routes(self) -> list[Route]:
+        """Return what it answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +58,38 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     clock, health = clock or WallClock(), Health()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.store.path))
-        now = clock.now()
-        await store.sources.sync([s.name for s in settings.sources], now)
-        followed = {pattern for d in settings.devices for pattern in d.receiver.audience.programs}
-        kinds = {d.receiver.name: d.kind for d in settings.devices}
-        await store.devices.sync(kinds, now, followed)
+        await _settle(settings, store, clock)
         http = await stack.enter_async_context(_http())
-        around = DeviceSurroundings(http, clock)
+        parts = _Parts(settings, store, clock, health, DeviceSurroundings(http, clock))
+        addresses = await _serve(stack, parts)
+        jobs = parts.jobs(addresses)
+        for name, work in jobs.items():
+            task = asyncio.create_task(keep_running(name, work, health, clock), name=name)
+            stack.push_async_callback(stop, task)
+        yield Bridge(addresses, health, store)
+
+
+async def _settle(settings: Settings, store: Store, clock: Clock) -> None:
+    """Make the kept sources, devices and clients those of the settings."""
+    now = clock.now()
+    await store.sources.sync([s.name for s in settings.sources], now)
+    followed = {pattern for d in settings.devices for pattern in d.receiver.audience.programs}
+    await store.devices.sync({d.receiver.name: d.kind for d in settings.devices}, now, followed)
+    await store.access.sync({c.id: (c.granted, c.secret()) for c in settings.clients}, now)
+
+
+class _Parts:
+    """The parts that work, and what each of them is given."""
+
+    def __init__(
+        self, settings: Settings, store: Store, clock: Clock, health: Health,
+        around: DeviceSurroundings,
+    ) -> None:  # fmt: skip
+        self.settings, self.store, self.clock, self.health = settings, store, clock, health
         receivers = [device.receiver for device in settings.devices]
-        workers = Workers(store.deliveries, settings.devices, around)
-        scheduler = Scheduler(
+        subscribers = Subscribers(store.subscriptions, settings.vtn.callbacks.policy)
+        self.workers = Workers(store.deliveries, settings.devices, around, [subscribers])
+        self.scheduler = Scheduler(
             store.moments,
             store.sources,
             clock,
@@ -57,68 +97,111 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             limits={r.stale_after for r in receivers},
             opt_defaults={s.name: s.opt_policy.default for s in settings.sources},
         )
-        jobs: dict[str, Callable[[], Awaitable[None]]] = {
-            "scheduler": partial(scheduler.run, health.job("scheduler")),
-            "fan-out": partial(
-                FanOut(store.deliveries, receivers, clock, lambda: scheduler.clock_is_right).run,
-                health.job("fan-out"),
-            ),
-            "workers": partial(workers.run, health.job("workers")),
+        self.fan_out = FanOut(
+            store.deliveries, receivers, clock, lambda: self.scheduler.clock_is_right
+        )
+        broker = settings.mqtt
+        self.notifications = Notifications(
+            store.subscriptions,
+            clock,
+            "none" if broker is None else "private" if broker.private_topics else "shared",
+        )
+
+    def jobs(self, addresses: Mapping[str, str]) -> Mapping[str, Work]:
+        """Return everything that is kept running."""
+        jobs: dict[str, Callable[[Job], Awaitable[None]]] = {
+            "scheduler": self.scheduler.run,
+            "fan-out": self.fan_out.run,
+            "notifications": self.notifications.run,
+            "workers": self.workers.run,
         }
-        for source in settings.sources:
-            job = health.job(f"source:{source.name}")
-            jobs[job.name] = partial(
-                ingest, source, store.events, store.sources, store.prices, clock, job,
-                settings.adders,
-            )  # fmt: skip
-        vitals = Vitals(
-            health=health,
+        if self.settings.mqtt:
+            name = f"openadr-bridge-{self.store.id[:8]}"
+            jobs["mqtt"] = Publisher(
+                self.store.subscriptions, self.settings.mqtt.address, self.clock, name
+            ).run
+        if self.settings.mdns.enabled:
+            jobs["mdns"] = self._announcement(addresses["vtn"]).run
+        for source in self.settings.sources:
+            jobs[f"source:{source.name}"] = partial(self._ingest, source)
+        return {name: partial(work, self.health.job(name)) for name, work in jobs.items()}
+
+    async def _ingest(self, source: AnySource, job: Job) -> None:
+        store = self.store
+        await ingest(
+            source, store.events, store.sources, store.prices, self.clock, job,
+            self.settings.adders,
+        )  # fmt: skip
+
+    def _announcement(self, address: str) -> Announcement:
+        mdns = self.settings.mdns
+        what = Announced(
+            mdns.name, mdns.hostname, mdns.base_path_style == "slash",
+            requires_auth=not self.settings.vtn.anonymous_read,
+        )  # fmt: skip
+        return Announcement(what, address, self.store.catalog.open_programs, self.clock)
+
+    def vitals(self) -> Vitals:
+        """Return what the health pages look at."""
+        settings = self.settings
+        return Vitals(
+            health=self.health,
             sources=[s.name for s in settings.sources],
             certificates=_certificates(settings),
-            audiences=[r.audience for r in receivers],
-            store_path=store.path,
-            clock_held_since=lambda: scheduler.held_since,
-            failing_devices=lambda: workers.failing,
+            audiences=[d.receiver.audience for d in settings.devices],
+            store_path=self.store.path,
+            clock_held_since=lambda: self.scheduler.held_since,
+            failing_devices=lambda: self.workers.failing,
         )
-        addresses = await _serve(stack, settings, store, health, vitals, clock)
-        for name, work in jobs.items():
-            task = asyncio.create_task(keep_running(name, work, health, clock), name=name)
-            stack.push_async_callback(stop, task)
-        yield Bridge(addresses, health, store)
+
+    def client_routes(self) -> list[Route]:
+        """Return what clients may ask: OpenADR 3, prices, and the utility's API."""
+        settings, store = self.settings, self.store
+        callbacks = Callbacks(settings.vtn.callbacks.policy, settings.vtn.callbacks.echo)
+        parts: list[HasRoutes] = [
+            Objects(store.catalog, callbacks, settings.site.zone, self.clock),
+            Auth(store.access, self.clock),
+            Notifiers(store.catalog, settings.mqtt.told if settings.mqtt else None),
+        ]
+        public = settings.vtn.open_prices
+        routes = [route for part in parts for route in part.routes()]
+        routes += Pricing(store.prices, settings.site.zone, self.clock).routes(public=public)
+        routes += GetPricing(store.prices).routes(public=public)
+        return [*routes, *OpenApi("openadr-bridge", routes).routes()]
+
+    def admin_routes(self) -> list[Route]:
+        """Return what the admin endpoint is asked."""
+        vitals, overview = self.vitals(), self.store.overview
+        pages = HealthPages(vitals, overview, self.clock)
+        api, metrics = Api(overview, self.health, self.clock), Metrics(vitals, overview)
+        return [*pages.routes(), *metrics.routes(), *api.routes()]
 
 
-async def _serve(
-    stack: AsyncExitStack,
-    settings: Settings,
-    store: Store,
-    health: Health,
-    vitals: Vitals,
-    clock: Clock,
-) -> dict[str, str]:
+async def _serve(stack: AsyncExitStack, parts: _Parts) -> dict[str, str]:
     """Open the listeners; return their base addresses."""
-    pricing = Pricing(store.prices, settings.site.zone, clock)
-    listeners: list[tuple[str, Listener, list[Route]]] = [
+    settings, access, clock = parts.settings, parts.store.access, parts.clock
+
+    async def authorize(token: str) -> Caller | None:
+        return await access.caller(token, clock.now())
+
+    anonymous = ANONYMOUS if settings.vtn.anonymous_read else None
+    sites: list[tuple[str, Listener, web.Application]] = [
         (
             "vtn",
             settings.vtn,
-            [
-                *pricing.routes(public=settings.vtn.open_prices),
-                *GetPricing(store.prices).routes(public=settings.vtn.open_prices),
-            ],
+            make_site(
+                parts.client_routes(), authorize, largest_body=LARGEST_BODY, anonymous=anonymous
+            ),
         )
     ]
     if settings.admin:
-        pages = HealthPages(vitals, store.overview, clock)
-        api, metrics = Api(store.overview, health, clock), Metrics(vitals, store.overview)
-        routes = [*pages.routes(), *metrics.routes(), *api.routes()]
-        listeners.append(("admin", settings.admin, routes))
-    addresses = {}
-    for name, listener, routes in listeners:
-        site = make_site(routes, store.access.scope)
-        addresses[name] = await stack.enter_async_context(
+        sites.append(("admin", settings.admin, make_site(parts.admin_routes(), authorize)))
+    return {
+        name: await stack.enter_async_context(
             serving(site, listener.host, listener.port, listener.tls())
         )
-    return addresses
+        for name, listener, site in sites
+    }
 
 
 def _http() -> ClientSession:

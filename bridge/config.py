@@ -1,14 +1,11 @@
 """The settings file, as types. `read_settings` is the only place that reads it."""
 
 import difflib
-import ssl
 import tomllib
-from datetime import tzinfo
 from pathlib import Path
 from typing import Any, TypeVar, get_args
-from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,102 +16,15 @@ from pydantic_settings import (
     SettingsError as EnvironmentMistake,
 )
 
-from bridge import certificates
 from bridge.adders import Adder
 from bridge.devices import AnyDevice
 from bridge.errors import SettingsError
-from bridge.model import Frozen
-from bridge.notation import Zone
+from bridge.sections import Admin, Client, Mdns, Mqtt, Site, StoreFile, Vtn
 from bridge.sources import AnySource
+from bridge.store.offered import VTN
 
 ENV_PREFIX = "OPENADR_BRIDGE_"
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 M = TypeVar("M", bound=BaseModel)
-
-
-class Site(Frozen):
-    """The place."""
-
-    timezone: Zone = "UTC"
-
-    @property
-    def zone(self) -> tzinfo:
-        """Return the time zone."""
-        return ZoneInfo(self.timezone)
-
-
-class StoreFile(Frozen):
-    """Where everything is kept."""
-
-    path: Path = Path("bridge.db")
-
-
-class Listener(Frozen):
-    """An address to serve at, with TLS where a certificate is given."""
-
-    listen: str
-    cert: Path | None = None
-    key: Path | None = None
-    insecure_http: bool = False
-
-    @field_validator("listen")
-    @classmethod
-    def _an_address(cls, value: str) -> str:
-        host, colon, port = value.rpartition(":")
-        if not (colon and host and port.isdigit() and int(port) < 65536):
-            raise ValueError('write host:port, such as "127.0.0.1:8080" or "[::1]:8080"')
-        return value
-
-    @model_validator(mode="after")
-    def _safe(self) -> "Listener":
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key go together")
-        if not self.loopback and self.cert is None and not self.insecure_http:
-            raise ValueError(
-                f"listen = {self.listen!r} is open to the network without TLS; give cert and key, "
-                "listen on 127.0.0.1, or set insecure_http = true"
-            )
-        return self
-
-    @property
-    def host(self) -> str:
-        """Return the host to listen on."""
-        return self.listen.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """Return the port to listen on; 0 picks a free one."""
-        return int(self.listen.rpartition(":")[2])
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        return self.host in LOOPBACK
-
-    def tls(self) -> ssl.SSLContext | None:
-        """Return the TLS context where a certificate is given."""
-        if not (self.cert and self.key):
-            return None
-        certificates.check_match(self.cert, self.key)
-        return certificates.server_context(self.cert, self.key)
-
-
-class Vtn(Listener):
-    """What clients ask."""
-
-    listen: str = "127.0.0.1:8080"
-    public_prices: bool | None = None
-
-    @property
-    def open_prices(self) -> bool:
-        """Whether prices need no token: on loopback unless refused, elsewhere if allowed."""
-        return self.loopback if self.public_prices is None else self.public_prices
-
-
-class Admin(Listener):
-    """The admin endpoint."""
-
-    listen: str = "127.0.0.1:8580"
 
 
 class Settings(BaseSettings):
@@ -131,6 +41,9 @@ class Settings(BaseSettings):
     sources: tuple[AnySource, ...] = ()
     devices: tuple[AnyDevice, ...] = ()
     adders: tuple[Adder, ...] = ()
+    clients: tuple[Client, ...] = ()
+    mqtt: Mqtt | None = None
+    mdns: Mdns = Mdns()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Settings":
@@ -139,6 +52,11 @@ class Settings(BaseSettings):
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 raise ValueError(f"two {kind}s are named {twice[0]!r}; give each its own name")
+        if VTN in {source.name for source in self.sources}:
+            raise ValueError(f"a source is named {VTN!r}, as clients' own events are; name it else")
+        ids = [client.id for client in self.clients]
+        if twice := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"two clients have the id {twice[0]!r}; give each its own")
         chained = {a.program for a in self.adders} & {a.name for a in self.adders}
         if chained:
             raise ValueError(f"adders: {min(chained)!r} is derived itself; add to what it is of")
@@ -217,6 +135,10 @@ def _check_files(settings: Settings) -> None:
         _named(f"sources.{source.name}", source.check_files)
     for device in settings.devices:
         _named(f"devices.{device.name}", device.secret)
+    for client in settings.clients:
+        _named(f"clients.{client.id}", client.secret)
+    if settings.mqtt:
+        _named("mqtt", settings.mqtt.check_files)
 
 
 def _named(where: str, work: Any) -> None:

@@ -3,6 +3,11 @@
 BridgeError
   SettingsError     the settings cannot be used; stop and say so (exit 2)
   StoreError        the store cannot be opened, written or trusted; stop (exit 1)
+  ObjectError       what a client asks of an object cannot be done
+    Unknown         there is no such object, for this client at least (404)
+    Conflict        it contradicts another object (409)
+    Forbidden       this client may not do it (403)
+    Unfit           it makes no sense (400)
   WireError         a message is not what its format says; nothing of it is used
   SourceError       an upstream failed; wait and ask again
     Unregistered    it no longer knows us; register again
@@ -23,6 +28,26 @@ class SettingsError(BridgeError):
 
 class StoreError(BridgeError):
     """The store cannot be opened, written or trusted."""
+
+
+class ObjectError(BridgeError):
+    """What a client asks of an object cannot be done; the message says why."""
+
+
+class Unknown(ObjectError):  # noqa: N818 -- reads as a fact at the raise
+    """There is no such object, or it is hidden from this client: the two look alike."""
+
+
+class Conflict(ObjectError):  # noqa: N818 -- reads as a fact at the raise
+    """It contradicts another object: a name that is taken, a program that is not there."""
+
+
+class Forbidden(ObjectError):  # noqa: N818 -- reads as a fact at the raise
+    """A client may see the object, but not do this with it."""
+
+
+class Unfit(ObjectError):  # noqa: N818 -- reads as a fact at the raise
+    """What is asked makes no sense."""
 
 
 class WireError(BridgeError):

@@ -1,4 +1,4 @@
-"""`/api/v1` of the admin listener: sources, devices, events and deliveries."""
+"""`/api/v1` of the admin listener: sources, devices, subscriptions, events and deliveries."""
 
 import json
 from datetime import datetime
@@ -51,6 +51,10 @@ class Api:
         return [
             Route("GET", f"{base}/sources", self.sources, read, "Sources, and how each is doing"),
             Route("GET", f"{base}/devices", self.devices, read, "Devices, and how each is doing"),
+            Route(
+                "GET", f"{base}/subscriptions", self.subscriptions, read,
+                "Subscriptions of OpenADR 3 clients, and how each is doing",
+            ),
             Route("GET", f"{base}/events", self.events, read, "Events, latest first", EventsQuery),
             Route(
                 "GET", f"{base}/deliveries", self.deliveries, read,
@@ -66,6 +70,10 @@ class Api:
     async def sources(self, _request: web.Request) -> web.Response:
         """GET /api/v1/sources."""
         return reply_list([self._source(r) for r in await self._overview.list_sources()], None)
+
+    async def subscriptions(self, _request: web.Request) -> web.Response:
+        """GET /api/v1/subscriptions."""
+        return reply_list(await self._overview.list_subscriptions(), None)
 
     async def devices(self, _request: web.Request) -> web.Response:
         """GET /api/v1/devices."""

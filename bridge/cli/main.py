@@ -17,6 +17,7 @@ from bridge import __version__
 from bridge.app import Bridge, running
 from bridge.cli.certs import certs
 from bridge.cli.checking import check_all
+from bridge.cli.clients import client
 from bridge.cli.common import FAILED, command, fail, say
 from bridge.cli.keep import add_keeping
 from bridge.cli.manage import device, event, token
@@ -32,7 +33,7 @@ def main() -> None:
     set_up_logs()
 
 
-for group in (certs, token, event, device, importing, programs):
+for group in (certs, token, client, event, device, importing, programs):
     main.add_command(group)
 add_keeping(main)
 

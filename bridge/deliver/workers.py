@@ -12,6 +12,7 @@ import structlog
 from bridge.deliver.bodies import STATE
 from bridge.errors import DeviceError, Gone, Refused
 from bridge.interfaces import (
+    Crowd,
     Device,
     DeviceSurroundings,
     Outbox,
@@ -45,10 +46,15 @@ class Workers:
     """Works on the rows of the outbox until each is settled."""
 
     def __init__(
-        self, outbox: Outbox, devices: Collection[Device], around: DeviceSurroundings
+        self,
+        outbox: Outbox,
+        devices: Collection[Device],
+        around: DeviceSurroundings,
+        crowds: Collection[Crowd] = (),
     ) -> None:
         self._outbox, self._around, self._clock = outbox, around, around.clock
-        self._devices = devices
+        self._devices, self._crowds = devices, crowds
+        self._sends: dict[str, Send] = {}  # by what the names of a crowd begin with
         self._lanes: dict[str, Lane] = {}
         self._ended: list[Ended] = []
         self._problem: BaseException | None = None
@@ -65,6 +71,10 @@ class Workers:
             for device in self._devices:
                 send = await stack.enter_async_context(device.connect(self._around))
                 self._lanes[device.receiver.name] = Lane(send)
+            for crowd in self._crowds:
+                self._sends[crowd.prefix] = await stack.enter_async_context(
+                    crowd.connect(self._around)
+                )
             stack.push_async_callback(self._note_ended)
             stack.push_async_callback(self._stop)
             noting = asyncio.create_task(self._keep_noting())
@@ -104,7 +114,7 @@ class Workers:
             await self._outbox.settle(ended)
 
     def _queue(self, delivery: Delivery) -> None:
-        lane = self._lanes.get(delivery.device)
+        lane = self._lane(delivery.device)
         if lane is None:
             return
         if delivery.type == STATE:
@@ -118,6 +128,14 @@ class Workers:
         if lane.task is None or lane.task.done():
             lane.task = asyncio.create_task(self._work(delivery.device, lane))
             lane.task.add_done_callback(self._watch)
+
+    def _lane(self, name: str) -> Lane | None:
+        """Return a device's lane; one of a crowd has one for as long as it is owed something."""
+        if name not in self._lanes:
+            for prefix, send in self._sends.items():
+                if name.startswith(prefix):
+                    self._lanes[name] = Lane(send)
+        return self._lanes.get(name)
 
     def _watch(self, task: asyncio.Task[None]) -> None:
         # What a lane does not expect (a store that fails) is the whole job's to report.
@@ -134,6 +152,8 @@ class Workers:
                 await self._clock.wait(lane.wake, lane.not_before)
             else:
                 await self._attempt(name, lane, replace(delivery, attempts=delivery.attempts + 1))
+        if lane.send in self._sends.values():
+            del self._lanes[name]
 
     async def _attempt(self, name: str, lane: Lane, delivery: Delivery) -> None:
         lane.sending = True

@@ -3,22 +3,20 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientTimeout
+from aiohttp import ClientTimeout
 from pydantic import Field, HttpUrl, ValidationInfo, field_validator
 
-from bridge.errors import DeviceError, Gone, Refused, SettingsError
+from bridge.devices.posting import post
+from bridge.errors import SettingsError
 from bridge.interfaces import DeviceSurroundings, Send
 from bridge.model import Audience, Delivery, Frozen, Receiver
-from bridge.notation import Duration, read_retry_after
+from bridge.notation import Duration
 from bridge.wire import webhook
-
-# What a device will not take now, it will not take later either.
-NEVER = {400, 405, 406, 411, 413, 414, 415, 422, 431}
 
 
 class Webhook(Frozen):
@@ -91,32 +89,6 @@ class Webhook(Frozen):
                 "content-type": "application/json",
                 **webhook.headers(delivery.id, now, delivery.body, secret),
             }
-            try:
-                async with around.http.post(
-                    str(self.url),
-                    data=delivery.body,
-                    headers=headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                ) as reply:
-                    _judge(reply, now)
-            except TimeoutError as error:
-                raise DeviceError(f"no answer within {timeout.total:g} s") from error
-            except ClientConnectorError as error:
-                raise DeviceError(f"cannot be reached: {error.os_error.strerror}") from error
-            except (ClientError, OSError) as error:
-                raise DeviceError(f"{type(error).__name__}: {error}") from error
+            await post(around.http, str(self.url), delivery.body, headers, timeout, now)
 
         yield send
-
-
-def _judge(reply: ClientResponse, now: datetime) -> None:
-    """Return on 2xx; raise what else the answer means."""
-    if 200 <= reply.status < 300:
-        return
-    problem = f"answered {reply.status} {reply.reason or ''}".strip()
-    if reply.status == 410:
-        raise Gone(problem)
-    if reply.status in NEVER:
-        raise Refused(problem)
-    raise DeviceError(problem, read_retry_after(reply.headers.get("Retry-After"), now))

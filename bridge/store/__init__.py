@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.store.access import Access
+from bridge.store.catalog import Catalog
 from bridge.store.deliveries import Deliveries
 from bridge.store.devices import Devices
 from bridge.store.events import Events
@@ -14,8 +15,11 @@ from bridge.store.files import locked, prepare
 from bridge.store.moments import Moments
 from bridge.store.overview import Overview
 from bridge.store.prices import Prices
+from bridge.store.readings import Readings
 from bridge.store.sources import Sources
 from bridge.store.sqlite import Sqlite
+from bridge.store.subscriptions import Subscriptions
+from bridge.store.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,16 @@ class Store:
     id: str
     path: Path
     access: Access
+    catalog: Catalog
     deliveries: Deliveries
     devices: Devices
     events: Events
     moments: Moments
     overview: Overview
     prices: Prices
+    readings: Readings
     sources: Sources
+    subscriptions: Subscriptions
 
 
 @asynccontextmanager
@@ -42,21 +49,26 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
     """
     with nullcontext() if beside else locked(path):
         store_id = await asyncio.to_thread(prepare, path)
+        vault = Vault(path)
         file = Sqlite(path)
         sources, devices, events = Sources(file), Devices(file), Events(file)
         deliveries = Deliveries(file, sources)
+        subscriptions = Subscriptions(file, vault)
         try:
             yield Store(
                 id=store_id,
                 path=path,
-                access=Access(file),
+                access=Access(file, vault),
+                catalog=Catalog(file, vault),
                 deliveries=deliveries,
                 devices=devices,
                 events=events,
                 moments=Moments(file),
-                overview=Overview(sources, devices, events, deliveries),
+                overview=Overview(sources, devices, events, deliveries, subscriptions),
                 prices=Prices(file, sources),
+                readings=Readings(file),
                 sources=sources,
+                subscriptions=subscriptions,
             )
         finally:
             await file.close()

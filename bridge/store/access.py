@@ -1,15 +1,22 @@
-"""Tokens: made once, shown once, kept as a hash."""
+"""Who calls: tokens, made once, shown once, kept as a hash; and OpenADR clients."""
 
+import asyncio
+import base64
 import hashlib
+import json
 import secrets
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
 from bridge.errors import StoreError
 from bridge.model import Document
-from bridge.notation import millis
+from bridge.notation import from_millis, millis, to_json
+from bridge.parties import Caller
+from bridge.store import clients
 from bridge.store.sqlite import Sqlite, one, rows
+from bridge.store.vault import Vault
 
 PREFIX = "oadrb_"  # lets a secret scanner recognise one
 SCOPES = ("read", "operate", "admin")  # each includes those before it
@@ -50,20 +57,113 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+TOKEN = "access"  # noqa: S105 -- what access tokens are sealed for
+TOKEN_LASTS = timedelta(hours=1)
+REMEMBERED = 10_000  # callers, at most
+
+
 class Access:
-    """Knows who may do what."""
+    """Knows who calls: by a token of ours, an access token, or a client's id and secret.
 
-    def __init__(self, file: Sqlite) -> None:
-        self._file = file
+    Who was recognised once is remembered until something was committed: a client or a
+    token that is revoked stops at once.
+    """
 
-    async def scope(self, token: str) -> str | None:
-        """Return a token's scope, or None when it is not a token or was revoked."""
-        if not token.startswith(PREFIX):
+    def __init__(self, file: Sqlite, vault: Vault) -> None:
+        self._file, self._vault = file, vault
+        self._known: dict[str, tuple[Caller, datetime | None]] = {}
+        self._right: dict[bytes, bytes] = {}  # digest of id and secret → hash it matched
+        self._seen = -1
+
+    async def caller(self, token: str, at: datetime) -> Caller | None:
+        """Return who holds a token; None where it is none, is over, or was revoked."""
+        commits = self._file.commits
+        if self._seen != commits:
+            self._seen = commits
+            self._known.clear()
+        known = self._known.get(token)
+        if known is None:
+            known = await self._recognise(token, at)
+            if known is None:
+                return None
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            if commits == self._file.commits:
+                self._known[token] = known
+        caller, until = known
+        return caller if until is None or at < until else None
+
+    async def _recognise(self, token: str, at: datetime) -> tuple[Caller, datetime | None] | None:
+        if token.startswith(PREFIX):
+            return await self._by_token(_hash(token))
+        if opened := self._vault.open(TOKEN, token, at, TOKEN_LASTS):
+            said = json.loads(opened)
+            client = await self.client(said["client"])
+            if client is None or client["created"] != said["created"]:
+                return None
+            scopes = client["scopes"] & set(said["scopes"])
+            until = from_millis(said["at"]) + TOKEN_LASTS
+            return Caller(said["client"], scopes, said["client"]), until
+        pair = _basic(token)
+        client = await self.check(*pair) if pair else None
+        if pair is None or client is None:
             return None
-        digest = _hash(token)
+        return Caller(pair[0], client["scopes"], pair[0]), None
+
+    async def _by_token(self, digest: bytes) -> tuple[Caller, None] | None:
         row = await self._file.read(
             lambda db: one(
-                db, "SELECT scope FROM tokens WHERE hash = ? AND revoked IS NULL", (digest,)
+                db, "SELECT name, scope FROM tokens WHERE hash = ? AND revoked IS NULL", (digest,)
             )
         )
-        return str(row["scope"]) if row else None
+        if row is None:
+            return None
+        scopes = SCOPES[: SCOPES.index(row["scope"]) + 1]
+        return Caller(row["name"], frozenset(scopes)), None
+
+    async def sync(self, settled: Mapping[str, tuple[Collection[str], str]], at: datetime) -> None:
+        """Make the clients of the settings (id → scopes, secret) those that are kept."""
+        await self._file.write(lambda db: clients.sync(db, settled, at))
+
+    async def client(self, client_id: str) -> Document | None:
+        """Return a client that was not revoked."""
+        return await self._file.read(lambda db: clients.find(db, client_id))
+
+    async def check(self, client_id: str, secret: str) -> Document | None:
+        """Return a client if this is its secret."""
+        client = await self.client(client_id)
+        digest = _hash(f"{client_id}\n{secret}")
+        if client and self._right.get(digest) == client["hash"]:
+            return client
+        # As slow for a client that is not there: nobody learns which ids are.
+        probe = client or {"salt": b"", "hash": b""}
+        if not await asyncio.to_thread(clients.matches, probe, secret) or client is None:
+            return None
+        if len(self._right) >= REMEMBERED:
+            self._right.clear()
+        self._right[digest] = client["hash"]
+        return client
+
+    def narrow(self, client: Document, asked: Collection[str]) -> frozenset[str] | None:
+        """Return the scopes that a client has of those asked for; None where one is not known."""
+        wanted = {clients.ALIASES.get(scope, scope) for scope in asked}
+        if not wanted <= set(clients.SCOPES):
+            return None
+        return frozenset(client["scopes"] & wanted if wanted else client["scopes"])
+
+    def issue(
+        self, client: Document, scopes: Collection[str], at: datetime
+    ) -> tuple[str, timedelta]:
+        """Return an access token; it is over after `TOKEN_LASTS`, and with its client."""
+        said = {"client": client["id"], "scopes": sorted(scopes), "at": millis(at),
+                "created": client["created"]}  # fmt: skip
+        return self._vault.seal(TOKEN, to_json(said), at), TOKEN_LASTS
+
+
+def _basic(token: str) -> tuple[str, str] | None:
+    """Return the id and secret of a static token, base64 of `client_id:client_secret`."""
+    try:
+        client, colon, secret = base64.b64decode(token, validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return (client, secret) if colon and client else None

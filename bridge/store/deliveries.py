@@ -9,7 +9,8 @@ from sqlite_utils import Database
 
 from bridge.model import Change, Delivery, Document, Ended, Event
 from bridge.notation import from_millis, millis
-from bridge.store import changes, event_rows, price_days, sources
+from bridge.parties import BROKER, SUBSCRIPTION
+from bridge.store import changes, event_rows, objects, price_days, sources
 from bridge.store.changes import to_change
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 
@@ -117,7 +118,7 @@ class Deliveries:
                 " WHERE device = ? AND type = 'state.changed' AND outcome IS NULL",
                 ((stamp, device) for device in states),
             )
-            write_many(db, _INSERT, (_values(d, stamp) for d in deliveries))
+            insert(db, deliveries, at)
             write_many(
                 db,
                 "UPDATE devices SET told = ?, told_at = ? WHERE name = ?",
@@ -144,8 +145,9 @@ class Deliveries:
         found = await self._file.read(
             lambda db: rows(
                 db,
-                "SELECT * FROM deliveries WHERE outcome IS NULL AND turn > ? ORDER BY turn",
-                (after,),
+                "SELECT * FROM deliveries WHERE outcome IS NULL AND turn > ? AND device <> ?"
+                " ORDER BY turn",
+                (after, BROKER),
             )
         )
         return [to_delivery(row) for row in found]
@@ -154,21 +156,15 @@ class Deliveries:
         """Note how deliveries ended."""
 
         def work(db: Database) -> None:
-            write_many(
-                db,
-                "UPDATE deliveries SET outcome = ?, settled = ?, problem = ?, attempts = ?"
-                " WHERE id = ?",
-                (
-                    (e.outcome, millis(e.at), e.problem, e.delivery.attempts, e.delivery.id)
-                    for e in ended
-                ),
-            )
+            note_ended(db, ended)
             done = {e.delivery.device: millis(e.at) for e in ended if e.outcome == "delivered"}
             write_many(
                 db,
                 "UPDATE devices SET last_success = ?, last_problem = NULL WHERE name = ?",
                 ((at, name) for name, at in done.items()),
             )
+            told = [name for name in done if name.startswith(SUBSCRIPTION)]
+            objects.note_problem(db, told, None, max(done.values(), default=0))
 
         await self._file.write(work, durable=False, tell=False)
 
@@ -180,6 +176,9 @@ class Deliveries:
                 "UPDATE deliveries SET attempts = ?, problem = ?, due = ? WHERE id = ?",
                 (delivery.attempts, problem, millis(due), delivery.id),
             )
+            if delivery.device.startswith(SUBSCRIPTION):
+                objects.note_problem(db, [delivery.device], problem, millis(due))
+                return
             db.conn.execute(
                 "UPDATE devices SET last_problem = ? WHERE name = ?", (problem, delivery.device)
             )
@@ -190,6 +189,9 @@ class Deliveries:
         """Note that a device asks never to be sent anything again."""
 
         def work(db: Database) -> None:
+            if name.startswith(SUBSCRIPTION):
+                objects.disable_subscription(db, name, reason, at)
+                return
             db.conn.execute("UPDATE devices SET disabled = ? WHERE name = ?", (reason, name))
             db.conn.execute(
                 "UPDATE deliveries SET outcome = 'given_up', settled = ?, problem = ?"
@@ -267,6 +269,21 @@ class Deliveries:
     def bell(self, name: str) -> asyncio.Event:
         """Return an event of one's own that is set after each change."""
         return self._file.bell(name)
+
+
+def insert(db: Database, owed: Sequence[Delivery], at: datetime) -> None:
+    """Write rows; one that is there already stays as it is."""
+    stamp = millis(at)
+    write_many(db, _INSERT, (_values(d, stamp) for d in owed))
+
+
+def note_ended(db: Database, ended: Sequence[Ended]) -> None:
+    """Note how deliveries ended."""
+    write_many(
+        db,
+        "UPDATE deliveries SET outcome = ?, settled = ?, problem = ?, attempts = ? WHERE id = ?",
+        ((e.outcome, millis(e.at), e.problem, e.delivery.attempts, e.delivery.id) for e in ended),
+    )
 
 
 def _values(d: Delivery, now: int) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ def to_event(row: Document) -> Event:
     document = from_json(row["document"])
     start, end = from_millis(row["active_from"]), from_millis(row["active_to"])
     longest = timedelta(milliseconds=row["longest"])
-    found = openadr3.intervals(document, longest)
+    found = openadr3.intervals(document, longest, start)
     return Event(
         id=row["id"],
         program=row["program_name"],
@@ -61,8 +61,9 @@ def event_rows(db: Any, where: str, values: Collection[Any] = ()) -> list[Event]
 
 
 def snapshot(event: Event) -> Document:
-    """Return what the change log keeps of an event: whom it concerned, and whether."""
+    """Return what the change log keeps of an event: what it said, to whom, and whether."""
     return {
+        "document": event.document,
         "program": event.program,
         "audiences": [sorted(a) for a in event.audiences],
         "test": event.test,

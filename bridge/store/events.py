@@ -12,7 +12,7 @@ from uuid import uuid5
 import structlog
 from sqlite_utils import Database
 
-from bridge.interfaces import Batch, Source
+from bridge.interfaces import Author, Batch, Source
 from bridge.model import Dispatch, Document, Event, OptPolicy, OptType, is_price
 from bridge.notation import millis, to_json
 from bridge.store import changes, event_rows, painting, programs, publications
@@ -63,7 +63,7 @@ class Events:
 
 def save_batch(db: Database, source: Source, batch: Batch, at: datetime) -> int:
     """Save what a source said, inside a transaction; return how many published prices changed."""
-    saving = _Saving(db, source, at)
+    saving = Saving(db, source, at)
     for dispatch in batch.dispatches:
         saving.dispatch(dispatch, batch.request_id)
     if batch.complete:
@@ -75,14 +75,15 @@ def save_batch(db: Database, source: Source, batch: Batch, at: datetime) -> int:
     return sum(publications.publish(db, source.name, p, at) for p in batch.publications)
 
 
-class _Saving:
+class Saving:
     """A batch being saved, inside a transaction; prices are painted once, at its end."""
 
-    def __init__(self, db: Database, source: Source, at: datetime) -> None:
+    def __init__(self, db: Database, source: Author, at: datetime) -> None:
         self.db, self.source, self.at = db, source, at
         self.repaint: dict[str, tuple[datetime, datetime]] = {}  # program's name → from, to
 
     def dispatch(self, dispatch: Dispatch, request_id: str) -> None:
+        """Keep an event as it is said now, unless it is older than what is kept."""
         origin = dispatch.origin
         had = self._origin_row(origin.foreign_id)
         said = meaning(dispatch)
@@ -109,6 +110,12 @@ class _Saving:
             self._set(had["id"], "cancelled_at = ?, meaning = ''", millis(self.at))
             for event in event_rows.event_rows(self.db, "e.origin = ?", (had["id"],)):
                 self._cancel_event(event)
+
+    def withdraw(self, event: Event) -> None:
+        """Cancel an event because whoever wrote it takes it back."""
+        about = one(self.db, "SELECT origin FROM events WHERE id = ?", (event.id,))
+        self._set(about["origin"] if about else 0, "cancelled_at = ?", millis(self.at))
+        self._cancel_event(event)
 
     def _origin_row(self, foreign_id: str) -> Document | None:
         return one(

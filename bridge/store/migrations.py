@@ -35,6 +35,14 @@ def prices_by_day(db: Database) -> None:
     _run(db, "DROP TABLE price_rows; DROP TABLE price_revision_rows;")
 
 
+@migrations()
+def openadr3_objects(db: Database) -> None:
+    """Objects of OpenADR 3, the clients who write them, and what their reports measured."""
+    _run(db, OPENADR3)
+    # What happened before there was anyone to tell is told to nobody.
+    db.conn.execute("INSERT INTO cursors SELECT 'notify', coalesce(max(seq), 0) FROM changes")
+
+
 def _run(db: Database, script: str) -> None:
     """Run statements one by one: executescript would commit what went before."""
     for statement in filter(str.strip, script.split(";")):
@@ -260,5 +268,65 @@ CREATE TABLE price_revisions (
     replaced INTEGER NOT NULL,
     data BLOB NOT NULL,
     PRIMARY KEY (series, day, replaced)
+) STRICT, WITHOUT ROWID;
+"""
+
+OPENADR3 = """
+ALTER TABLE programs ADD COLUMN document TEXT;
+ALTER TABLE programs ADD COLUMN audiences TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE programs ADD COLUMN deleted INTEGER;
+CREATE INDEX programs_by_age ON programs (created, id);
+
+ALTER TABLE events ADD COLUMN endless INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE objects (
+    turn INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    client TEXT,
+    name TEXT NOT NULL,
+    parent TEXT,
+    program TEXT,
+    targets TEXT NOT NULL,
+    document TEXT NOT NULL,
+    secrets TEXT,
+    disabled TEXT,
+    last_problem TEXT,
+    last_success INTEGER
+) STRICT;
+CREATE UNIQUE INDEX objects_vens ON objects (name) WHERE kind = 'VEN';
+CREATE UNIQUE INDEX objects_clients ON objects (client) WHERE kind = 'VEN';
+CREATE UNIQUE INDEX objects_resources ON objects (parent, name) WHERE kind = 'RESOURCE';
+CREATE INDEX objects_by_client ON objects (kind, client, turn);
+CREATE INDEX objects_by_parent ON objects (kind, parent, turn);
+CREATE INDEX objects_by_program ON objects (kind, program, turn);
+CREATE INDEX objects_by_name ON objects (kind, name, turn);
+
+CREATE INDEX deliveries_to_broker ON deliveries (turn) WHERE outcome IS NULL AND device = 'mqtt:';
+
+CREATE TABLE clients (
+    id TEXT PRIMARY KEY,
+    scopes TEXT NOT NULL,
+    salt BLOB NOT NULL,
+    hash BLOB NOT NULL,
+    settled INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    revoked INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE readings (
+    meter TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    value ANY NOT NULL,
+    exponent INTEGER NOT NULL,
+    unit TEXT,
+    reading_type TEXT,
+    quality TEXT,
+    client TEXT NOT NULL,
+    report TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (meter, kind, start, length, client)
 ) STRICT, WITHOUT ROWID;
 """

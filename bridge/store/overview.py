@@ -8,16 +8,23 @@ from bridge.store.deliveries import Deliveries
 from bridge.store.devices import Devices
 from bridge.store.events import Events
 from bridge.store.sources import Sources
+from bridge.store.subscriptions import Subscriptions
 
 
 class Overview:
     """Looks at every noun for the admin endpoint."""
 
     def __init__(
-        self, sources: Sources, devices: Devices, events: Events, deliveries: Deliveries
+        self,
+        sources: Sources,
+        devices: Devices,
+        events: Events,
+        deliveries: Deliveries,
+        subscriptions: Subscriptions,
     ) -> None:
         self._sources, self._devices = sources, devices
         self._events, self._deliveries = events, deliveries
+        self._subscriptions = subscriptions
 
     async def list_sources(self) -> list[Document]:
         """Return all sources by name."""
@@ -26,6 +33,10 @@ class Overview:
     async def list_devices(self) -> list[Document]:
         """Return all devices by name, with what each is owed."""
         return await self._devices.list()
+
+    async def list_subscriptions(self) -> list[Document]:
+        """Return all subscriptions, with what each is owed and how it did last."""
+        return await self._subscriptions.listing()
 
     async def list_events(
         self, after: str | None, limit: int, live: datetime | None

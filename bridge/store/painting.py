@@ -24,8 +24,8 @@ def paint(db: Database, program: str, lo: int, hi: int, at: datetime) -> None:
     lo, hi = _widen(db, [s["id"] for s in known], lo, hi)
     events = rows(
         db,
-        "SELECT document, longest, cancelled_at FROM events WHERE program = ? AND test = 0"
-        " AND active_to > ? AND active_from < ? ORDER BY issued DESC",
+        "SELECT document, longest, cancelled_at, active_from FROM events WHERE program = ?"
+        " AND test = 0 AND active_to > ? AND active_from < ? ORDER BY issued DESC",
         (program, lo, hi),
     )
     layers: dict[tuple[str, str, str], list[list[Painted]]] = {}
@@ -58,7 +58,7 @@ def _layers(event: Document) -> dict[tuple[str, str, str], list[Painted]]:
     units = openadr3.units(document)
     found: dict[tuple[str, str, str], list[Painted]] = {}
     longest = from_millis(event["longest"]) - from_millis(0)
-    for interval in openadr3.intervals(document, longest):
+    for interval in openadr3.intervals(document, longest, from_millis(event["active_from"])):
         start, end = millis(interval.start), millis(interval.end)
         if event["cancelled_at"] is not None:
             end = min(end, event["cancelled_at"])

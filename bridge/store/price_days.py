@@ -62,6 +62,44 @@ def render(db: Any, about: Document, lo: int, hi: int) -> Iterator[Event]:
             yield _event(about, day, days[day])
 
 
+def dates(db: Any, about: Document, lo: int, hi: int) -> Iterator[date]:
+    """Yield, in order, a program's local days that hold something of [lo, hi) milliseconds.
+
+    Rows are opened only where they have holes, or where not all of them is asked for.
+    """
+    zone, names = ZoneInfo(about["zone"]), series.component_names(db)
+    found: set[date] = set()
+    for one_series in series.by_program(db, about["program"]):
+        for row in series.day_rows(db, one_series["id"], lo, hi):
+            certain = None if row.broken or row.opens < lo or row.closes > hi else _dates(row, zone)
+            if certain is None:
+                certain = {
+                    from_millis(k.price.start).astimezone(zone).date()
+                    for k in row.unpacked(names)
+                    if k.price.start < hi and k.price.start + k.price.length > lo
+                }
+            found |= certain
+    yield from sorted(found)
+
+
+def _dates(row: series.DayRow, zone: ZoneInfo) -> set[date] | None:
+    """Return the local days in which prices of an unbroken row begin; None where it is unsure."""
+    first, last = (from_millis(t).astimezone(zone).date() for t in (row.opens, row.closes - 1))
+    days = {first + timedelta(days=n) for n in range((last - first).days + 1)}
+    begins = (millis(day_span(day, zone.key)[0]) for day in days - {first})
+    return days if all(row.closes - begin > row.longest for begin in begins) else None
+
+
+def of_date(db: Any, about: Document, day: date) -> Event | None:
+    """Return a program's price day by its date, if there is one."""
+    try:
+        begin, end = day_span(day, about["zone"])
+    except OverflowError:
+        return None
+    found = render(db, about, millis(begin), millis(end))
+    return next((e for e in found if e.id == _name(about, day)), None)
+
+
 def follow(db: Database, patterns: Collection[str], at: datetime) -> None:
     """Keep which programs devices follow: price days of others have no moments."""
     text = json.dumps(sorted(patterns))
@@ -114,6 +152,11 @@ def by_name(db: Any, wanted: Collection[str]) -> Iterator[Event]:
             yield from (day for day in found if day.id == name)
 
 
+def day_id(program: str, day: date) -> str:
+    """Return the id of a program's price day: a name may hold what an id may not."""
+    return f"{program}-{day.isoformat()}"
+
+
 def _name(about: Document, day: date) -> str:
     return f"{about['name']}-{day.isoformat()}"
 
@@ -121,14 +164,14 @@ def _name(about: Document, day: date) -> str:
 def _event(about: Document, day: date, said: list[Said]) -> Event:
     name, begin = _name(about, day), day_span(day, about["zone"])[0]
     intervals = _intervals(said, millis(begin))
-    known_since = max(k.since for _, k in said)
+    known = [k.since for _, k in said]
     units = {s["payload_type"]: (s["unit"] or None, s["currency"] or None) for s, _ in said}
     return Event(
         id=name,
         program=about["name"],
         source=about["source"],
         name=name,
-        modification=known_since,
+        modification=max(known),
         priority=None,
         test=False,
         start=intervals[0].start,
@@ -141,7 +184,13 @@ def _event(about: Document, day: date, said: list[Said]) -> Event:
         intervals=intervals,
         units=units,
         document=to_json(
-            openadr3.price_day(name, about["program"], intervals, units, from_millis(known_since))
+            openadr3.price_day(
+                (day_id(about["program"], day), name),
+                about["program"],
+                intervals,
+                units,
+                (from_millis(min(known)), from_millis(max(known))),
+            )
         ),
         price_day=True,
     )

@@ -99,6 +99,32 @@ def days(db: Any, series: int, lo: int, hi: int) -> Iterator[tuple[int, bytes]]:
     return ((row[0], row[1]) for row in found)
 
 
+class DayRow(NamedTuple):
+    """A packed UTC day, and what is known of it unopened."""
+
+    day: int
+    opens: int
+    closes: int
+    broken: bool
+    data: bytes
+    longest: int  # of the prices of its series
+
+    def unpacked(self, names: Mapping[int, Names]) -> list[Kept]:
+        """Return its prices."""
+        return unpack(self.data, self.day, names)
+
+
+def day_rows(db: Any, series: int, lo: int, hi: int) -> Iterator[DayRow]:
+    """Yield the packed days, in order, that hold something of [lo, hi) milliseconds."""
+    found = db.execute(
+        "SELECT d.day, d.opens, d.closes, d.broken, d.data, s.longest FROM prices d"
+        " JOIN series s ON s.id = d.series WHERE d.series = ? AND d.day >= (? - s.longest) / ?"
+        " AND d.day <= ? AND d.opens < ? AND d.closes > ? ORDER BY d.day",
+        (series, lo, DAY, hi // DAY, hi, lo),
+    )
+    return (DayRow(*row) for row in found)
+
+
 def within(db: Any, series: int, lo: int, hi: int, names: Mapping[int, Names]) -> list[Kept]:
     """Return what is known to hold somewhere in [lo, hi) milliseconds, in order."""
     return [

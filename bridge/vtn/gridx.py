@@ -43,7 +43,7 @@ class GetPricing:
             return web.Response(status=204, headers=self._headers)
         url = str(request.url.with_query(None))
         body = await asyncio.to_thread(gridx.write_pricing, asked, days, url)
-        reply = reply_tagged(request, body, "application/json")
+        reply = await reply_tagged(request, body, "application/json")
         reply.headers.update(self._headers)
         return reply
 

@@ -105,7 +105,7 @@ class Pricing:
             )
         form = Form(page, query, after, about)
         written = await asyncio.to_thread(FORMATS[query.format], form)  # a year takes its time
-        reply = reply_tagged(request, written, CONTENT_TYPES[query.format])
+        reply = await reply_tagged(request, written, CONTENT_TYPES[query.format])
         if after and query.format != "json":
             reply.headers["Link"] = f'<{request.url.update_query(cursor=after)}>; rel="next"'
         return reply

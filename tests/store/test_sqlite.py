@@ -228,7 +228,11 @@ async def test_prices_of_the_first_shape_are_all_there_in_the_newest(tmp_path):
     assert [str(r.value) for r in found] == [f"{(n * 10 - 50) / 1000:.3f}" for n in range(30)]
     assert {r.since for r in found} == {from_millis(day)}
     assert (str(once.value), millis(once.replaced)) == ("98765432109876.543210", day + 5)
-    assert files.check(path, thoroughly=True)["migrations"] == ["the_first_shape", "prices_by_day"]
+    assert files.check(path, thoroughly=True)["migrations"] == [
+        "the_first_shape",
+        "prices_by_day",
+        "openadr3_objects",
+    ]
     assert path.with_name("old.db.before-prices_by_day").exists()
 
 

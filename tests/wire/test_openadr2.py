@@ -16,6 +16,7 @@ from bridge.wire.openadr2_writer import write_event
 from bridge.wire.openleadr import read_message
 from tests.peers import SHARED, distribute, event, levels, signal
 
+BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
 EXTRA = (
     "<ei:x-eiNotification><xcal:duration>PT30M</xcal:duration></ei:x-eiNotification>"
@@ -97,7 +98,7 @@ def test_every_price_is_exact_both_ways(prices):
 
 def test_intervals_follow_each_other_from_the_active_period():
     document = one(signal(["1", "2"], length="PT15M")).documents[0]
-    found = openadr3.intervals(document, timedelta(days=1))
+    found = openadr3.intervals(document, timedelta(days=1), BEGIN)
     assert [(i.start, i.end) for i in found] == [
         (NOON, NOON + timedelta(minutes=15)),
         (NOON + timedelta(minutes=15), NOON + timedelta(minutes=30)),
@@ -107,7 +108,7 @@ def test_intervals_follow_each_other_from_the_active_period():
 def test_an_open_ended_interval_lasts_as_long_as_is_allowed():
     document = one(levels([1], "PT0S"), duration="PT0S").documents[0]
     assert document["intervals"][0]["intervalPeriod"]["duration"] == "P9999Y"
-    (interval,) = openadr3.intervals(document, timedelta(hours=24))
+    (interval,) = openadr3.intervals(document, timedelta(hours=24), BEGIN)
     assert interval.end == NOON + timedelta(hours=24)
 
 

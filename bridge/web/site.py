@@ -4,12 +4,12 @@ One table of routes is what is served, what asks for which scope, and what the O
 document says.
 """
 
-import hashlib
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from ssl import SSLContext
 from typing import Any
@@ -18,22 +18,23 @@ from uuid import uuid4
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from pydantic import BaseModel, ConfigDict, ValidationError
+from aiohttp.web_protocol import RequestHandler
+from pydantic import BaseModel, ConfigDict
 
-from bridge import __version__
 from bridge.errors import SettingsError, StoreError
-from bridge.model import Document
 from bridge.notation import to_json
+from bridge.parties import Caller
 
 log = structlog.get_logger()
 
-SCOPES = ("read", "operate", "admin")  # each includes those before it
 LARGEST_BODY = 64 * 1024
+PLAIN, PROBLEM = "/openadr3/", "application/problem+json"
 BAD_TOKENS = 20  # from one address in a minute; then it is told to wait
 SHUTDOWN = 1.0  # seconds for a request that is under way when the bridge stops
 
-# Returns the scope of a bearer token, or None.
-Authorize = Callable[[str], Awaitable[str | None]]
+# Returns who holds a bearer token, or None.
+Authorize = Callable[[str], Awaitable[Caller | None]]
+CALLER = web.RequestKey("caller", Caller)
 
 
 class Query(BaseModel):
@@ -44,14 +45,26 @@ class Query(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation: what it answers to, which scope it asks for (None: open), what it does."""
+    """One operation: what it answers to, which scope it asks for, what it does.
+
+    `scope` is one, or several of which any will do, or () for whoever is known, or None: open.
+    `anonymous` operations are there for those without a token too, where the settings allow it.
+    """
 
     method: str
     path: str
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    scope: str | None
+    scope: str | tuple[str, ...] | None
     summary: str
     query: type[Query] | None = None
+    body: type[BaseModel] | None = None
+    answers: tuple[int, ...] = (200,)
+    anonymous: bool = False
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Return the scopes of which any will do."""
+        return (self.scope,) if isinstance(self.scope, str) else self.scope or ()
 
 
 class Problem(Exception):  # noqa: N818 -- RFC 9457's word
@@ -62,12 +75,18 @@ class Problem(Exception):  # noqa: N818 -- RFC 9457's word
         self.status, self.detail, self.headers = status, detail, headers or {}
 
 
-def make_site(routes: Sequence[Route], authorize: Authorize) -> web.Application:
-    """Return the application of a listener."""
+def make_site(
+    routes: Sequence[Route],
+    authorize: Authorize,
+    *,
+    largest_body: int = LARGEST_BODY,
+    anonymous: Caller | None = None,
+) -> web.Application:
+    """Return the application of a listener; `anonymous` is who calls without a token."""
     by_handler = {route.handler: route for route in routes}
     site = web.Application(
-        client_max_size=LARGEST_BODY,
-        middlewares=[_problems, _authorized(by_handler, authorize)],
+        client_max_size=largest_body,
+        middlewares=[_problems, _authorized(by_handler, authorize, anonymous)],
     )
     for route in routes:
         if route.method == "GET":
@@ -82,7 +101,7 @@ async def serving(
     site: web.Application, host: str, port: int, tls: SSLContext | None
 ) -> AsyncIterator[str]:
     """Serve a site and yield its base address."""
-    runner = web.AppRunner(
+    runner = _Runner(
         site,
         access_log=None,
         shutdown_timeout=SHUTDOWN,
@@ -103,6 +122,36 @@ async def serving(
         yield f"{'https' if tls else 'http'}://{shown}:{bound}"
     finally:
         await runner.cleanup()
+
+
+class _Protocol(RequestHandler):
+    """Answers what is no HTTP request with a problem, too."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Say what is wrong with a request that could not be read."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer had begun already")
+        said = " ".join((message or "").split()) or "it is no HTTP request that can be read"
+        detail = said[:200] if status < HTTPStatus.INTERNAL_SERVER_ERROR else "a mistake here"
+        reply = _problem(request, Problem(status, detail))
+        reply.force_close()
+        return reply
+
+
+class _Runner(web.AppRunner):
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        make = partial(_Protocol, server, loop=server._loop, **server._kwargs)
+        server.__class__ = type("Server", (web.Server,), {"__call__": lambda _: make()})
+        return server
 
 
 @web.middleware
@@ -142,11 +191,11 @@ def _explain(error: web.HTTPException, request: web.Request) -> str:
     return {
         404: f"there is nothing at {request.path}",
         405: f"{request.method} is not for {request.path}; see Allow",
-        413: f"the body is larger than {LARGEST_BODY} bytes",
+        413: f"the body is larger than {request.client_max_size} bytes",
     }.get(error.status, error.reason)
 
 
-def _problem(request: web.Request, problem: Problem) -> web.Response:
+def _problem(request: web.BaseRequest, problem: Problem) -> web.Response:
     instance = f"urn:uuid:{uuid4()}"
     log.info(
         "problem", instance=instance, status=problem.status, detail=problem.detail,
@@ -162,36 +211,51 @@ def _problem(request: web.Request, problem: Problem) -> web.Response:
     return web.Response(
         status=problem.status,
         text=to_json(body),
-        content_type="application/problem+json",
+        content_type=_problem_type(request),
         headers=problem.headers,
     )
 
 
-def _authorized(by_handler: dict[Any, Route], authorize: Authorize) -> Middleware:
+def _problem_type(request: web.BaseRequest) -> str:
+    """Return the media type of problems: OpenADR 3 knows only application/json."""
+    plain = request.path.startswith(PLAIN) and PROBLEM not in request.headers.get("Accept", "")
+    return "application/json" if plain else PROBLEM
+
+
+def _authorized(
+    by_handler: dict[Any, Route], authorize: Authorize, anonymous: Caller | None
+) -> Middleware:
     refused: defaultdict[str | None, deque[float]] = defaultdict(deque)
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         # Before anything of the request is looked at, be it the path's parameters.
         route = by_handler.get(request.match_info.handler)
-        if route is None or route.scope is not None:
-            scope = await _scope(request, authorize)
-            if scope is None:
-                _slow_down(refused, request.remote)
-                refused[request.remote].append(time.monotonic())
-                raise Problem(
-                    401,
-                    "a bearer token is needed; make one with `openadr-bridge token create NAME`",
-                    {"WWW-Authenticate": 'Bearer realm="openadr-bridge"'},
-                )
-            if route and route.scope and SCOPES.index(scope) < SCOPES.index(route.scope):
-                raise Problem(403, f"this needs a token of scope {route.scope}; yours has {scope}")
+        if route and route.scope is None:
+            return await handler(request)
+        if route and route.anonymous and anonymous and "Authorization" not in request.headers:
+            request[CALLER] = anonymous
+            return await handler(request)
+        caller = await _caller(request, authorize)
+        if caller is None:
+            _slow_down(refused, request.remote)
+            refused[request.remote].append(time.monotonic())
+            raise Problem(
+                401,
+                "a bearer token is needed; make one with `openadr-bridge token create NAME`, or "
+                "as an OpenADR client ask /auth/token",
+                {"WWW-Authenticate": 'Bearer realm="openadr-bridge"'},
+            )
+        if route and route.scopes and caller.scopes.isdisjoint(route.scopes):
+            needed, had = " or ".join(route.scopes), ", ".join(sorted(caller.scopes)) or "none"
+            raise Problem(403, f"this needs scope {needed}; yours has {had}")
+        request[CALLER] = caller
         return await handler(request)
 
     return check
 
 
-async def _scope(request: web.Request, authorize: Authorize) -> str | None:
+async def _caller(request: web.Request, authorize: Authorize) -> Caller | None:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     return await authorize(token.strip()) if kind.lower() == "bearer" else None
 
@@ -204,82 +268,3 @@ def _slow_down(refused: defaultdict[str | None, deque[float]], remote: str | Non
         raise Problem(429, "too many requests without a good token", {"Retry-After": "60"})
     if len(refused) > 10_000:
         refused.clear()
-
-
-def read_query(request: web.Request, shape: type[Query]) -> Any:
-    """Return the query parameters; raise Problem 400 when they do not fit."""
-    for name in set(request.query):
-        if len(request.query.getall(name)) > 1:
-            raise Problem(400, f"{name}: is given twice")
-    try:
-        return shape.model_validate(dict(request.query))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            said = f"is not a parameter here; there are: {', '.join(shape.model_fields)}"
-        raise Problem(400, f"{where}: {said}") from error
-
-
-def reply_json(value: object, status: int = 200) -> web.Response:
-    """Answer with JSON, decimals exact."""
-    return web.Response(text=to_json(value), content_type="application/json", status=status)
-
-
-def reply_list(items: Sequence[Document], after: str | None) -> web.Response:
-    """Answer with a page of a list."""
-    return reply_json({"items": items, "next": after})
-
-
-def reply_tagged(request: web.Request, body: bytes, content_type: str) -> web.Response:
-    """Answer with a body and its digest as ETag, or with 304 when the client has it."""
-    tag = hashlib.sha256(content_type.encode() + b"\n" + body).hexdigest()[:32]
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}
-    if any(t.value in {tag, "*"} for t in request.if_none_match or ()):
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=body, headers={**headers, "Content-Type": content_type})
-
-
-def describe(title: str, routes: Sequence[Route]) -> Document:
-    """Return the OpenAPI 3.1 document of a table of routes."""
-    paths: dict[str, Document] = defaultdict(dict)
-    for route in routes:
-        answers: Document = {"200": {"description": "as the summary says"}}
-        problems = {"400": "bad request"} if route.query else {}
-        problems |= (
-            {"401": "no good token", "403": "the token's scope is too small"} if route.scope else {}
-        )
-        answers |= {
-            status: {"description": text, "content": {"application/problem+json": {}}}
-            for status, text in problems.items()
-        }
-        operation: Document = {"summary": route.summary, "responses": answers}
-        operation["parameters"] = [*_path_parameters(route), *_query_parameters(route)]
-        operation["security"] = [{"bearer": []}] if route.scope else []
-        operation["x-scope"] = route.scope
-        paths[route.path][route.method.lower()] = operation
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": title, "version": __version__},
-        "paths": dict(paths),
-        "components": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
-    }
-
-
-def _path_parameters(route: Route) -> list[Document]:
-    names = [step[1:-1] for step in route.path.split("/") if step.startswith("{")]
-    return [
-        {"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names
-    ]
-
-
-def _query_parameters(route: Route) -> list[Document]:
-    if route.query is None:
-        return []
-    schema = route.query.model_json_schema()
-    required = schema.get("required", [])
-    return [
-        {"name": name, "in": "query", "required": name in required, "schema": shape}
-        for name, shape in schema["properties"].items()
-    ]

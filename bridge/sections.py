@@ -1,0 +1,223 @@
+"""The sections of the settings file that are neither a source nor a device."""
+
+import ipaddress
+import ssl
+from datetime import tzinfo
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from bridge import certificates
+from bridge.deliver.publisher import PORTS, BrokerAddress
+from bridge.errors import SettingsError
+from bridge.model import Document, Frozen
+from bridge.notation import Zone
+from bridge.outbound import Network, Policy
+from bridge.store.clients import SCOPES, scopes_of
+from bridge.vtn.openadr3 import Broker
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class Site(Frozen):
+    """The place."""
+
+    timezone: Zone = "UTC"
+
+    @property
+    def zone(self) -> tzinfo:
+        """Return the time zone."""
+        return ZoneInfo(self.timezone)
+
+
+class StoreFile(Frozen):
+    """Where everything is kept."""
+
+    path: Path = Path("bridge.db")
+
+
+class Listener(Frozen):
+    """An address to serve at, with TLS where a certificate is given."""
+
+    listen: str
+    cert: Path | None = None
+    key: Path | None = None
+    insecure_http: bool = False
+
+    @field_validator("listen")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if not (colon and host and port.isdigit() and int(port) < 65536):
+            raise ValueError('write host:port, such as "127.0.0.1:8080" or "[::1]:8080"')
+        return value
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Listener":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        if not self.loopback and self.cert is None and not self.insecure_http:
+            raise ValueError(
+                f"listen = {self.listen!r} is open to the network without TLS; give cert and key, "
+                "listen on 127.0.0.1, or set insecure_http = true"
+            )
+        return self
+
+    @property
+    def host(self) -> str:
+        """Return the host to listen on."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Return the port to listen on; 0 picks a free one."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return the TLS context where a certificate is given."""
+        if not (self.cert and self.key):
+            return None
+        certificates.check_match(self.cert, self.key)
+        return certificates.server_context(self.cert, self.key)
+
+
+def _network(value: object) -> object:
+    try:
+        return ipaddress.ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(f'{value!r} is no network; write one such as "192.168.0.0/16"') from error
+
+
+class Callbacks(Frozen):
+    """Where subscribers may be called: public addresses by https, and what else is said."""
+
+    allow_http: bool = False
+    allow_networks: tuple[Annotated[Network, BeforeValidator(_network)], ...] = ()
+    echo: Literal["required", "best_effort", "off"] = "required"
+
+    @property
+    def policy(self) -> Policy:
+        """Return what outgoing calls keep to."""
+        return Policy(self.allow_http, self.allow_networks)
+
+
+class Vtn(Listener):
+    """What clients ask."""
+
+    listen: str = "127.0.0.1:8080"
+    public_prices: bool | None = None
+    anonymous_read: bool = False
+    callbacks: Callbacks = Callbacks()
+
+    @property
+    def open_prices(self) -> bool:
+        """Whether prices need no token: on loopback unless refused, elsewhere if allowed."""
+        return self.loopback if self.public_prices is None else self.public_prices
+
+
+class Client(Frozen):
+    """An OpenADR client that the settings know."""
+
+    id: str = Field(min_length=1, max_length=128)
+    role: Literal["bl", "ven"]
+    scopes: tuple[str, ...] = ()
+    secret_file: Path
+
+    @field_validator("scopes")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for scope in value:
+            if scope not in SCOPES:
+                raise ValueError(f"{scope!r} is no scope; there are: {', '.join(SCOPES)}")
+        return value
+
+    @property
+    def granted(self) -> list[str]:
+        """Return all that it may do."""
+        return scopes_of(self.role, self.scopes)
+
+    def secret(self) -> str:
+        """Return its secret; raise SettingsError when its file holds none."""
+        return _secret(self.secret_file)
+
+
+class Mqtt(Frozen):
+    """The MQTT broker at which notifications are published."""
+
+    url: str
+    client_url: str | None = None  # as clients reach it, where that is another address
+    username: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+    private_topics: bool = False
+    authentication: Literal["ANONYMOUS", "OAUTH2_BEARER_TOKEN"] = "ANONYMOUS"
+
+    @field_validator("url", "client_url")
+    @classmethod
+    def _a_broker(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "mqtt://x")
+        try:
+            good = parts.scheme in PORTS and parts.hostname and (parts.port or 1)
+        except ValueError:
+            good = False
+        if not good or parts.username:
+            raise ValueError('write mqtt://host:port or mqtts://host:port, such as '
+                             '"mqtt://127.0.0.1:1883"')  # fmt: skip
+        return value
+
+    def check_files(self) -> None:
+        """Raise SettingsError where a file cannot be used."""
+        _ = self.address
+
+    @property
+    def address(self) -> BrokerAddress:
+        """Return where the broker is, and who the bridge is there."""
+        password = _secret(self.password_file) if self.password_file else None
+        tls = None
+        if self.url.startswith("mqtts:"):
+            try:
+                tls = ssl.create_default_context(cafile=self.ca)
+            except OSError as error:
+                raise SettingsError(f"{self.ca}: {error}") from error
+        return BrokerAddress(self.url, self.username, password, tls)
+
+    @property
+    def told(self) -> Broker:
+        """Return what clients are told of the broker."""
+        authentication: Document = {"method": self.authentication}
+        if self.authentication == "OAUTH2_BEARER_TOKEN":
+            authentication["username"] = "{clientID}"
+        return Broker((self.client_url or self.url,), authentication, self.private_topics)
+
+
+class Mdns(Frozen):
+    """Whether, and as what, the bridge announces itself on the local network."""
+
+    enabled: bool = False
+    name: str = Field("openadr-bridge", min_length=1, max_length=63)
+    hostname: str | None = None  # default: this machine's, with .local
+    base_path_style: Literal["spec", "slash"] = "spec"
+
+
+def _secret(file: Path) -> str:
+    try:
+        secret = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: {error}") from error
+    if not secret:
+        raise SettingsError(f"{file}: is empty; it should hold a secret")
+    return secret
+
+
+class Admin(Listener):
+    """The admin endpoint."""
+
+    listen: str = "127.0.0.1:8580"

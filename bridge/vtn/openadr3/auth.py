@@ -1,0 +1,124 @@
+"""`/auth/server` and `/auth/token`: client credentials for a short-lived token (RFC 6749)."""
+
+import asyncio
+import base64
+import time
+from binascii import Error as NotBase64
+from collections import defaultdict, deque
+from urllib.parse import unquote_plus
+
+from aiohttp import web
+from multidict import MultiMapping
+
+from bridge.clock import Clock
+from bridge.interfaces import Credentials
+from bridge.model import Document
+from bridge.vtn.openadr3.kinds import BASE
+from bridge.web import Problem, Route, reply_json
+
+AT_ONCE = 2  # secrets that are checked at the same time: each takes 16 MiB and 50 ms
+WRONG = 10  # secrets of one client from one address in a minute; then they have to wait
+MINUTE = 60.0
+FORM = "application/x-www-form-urlencoded"
+
+
+class Refusal(Exception):  # noqa: N818 -- RFC 6749 calls it an error response
+    """An error response of the token endpoint (RFC 6749, section 5.2)."""
+
+    def __init__(self, error: str, description: str, status: int = 400) -> None:
+        super().__init__(description)
+        self.error, self.status = error, status
+
+
+class Auth:
+    """Gives out access tokens."""
+
+    def __init__(self, credentials: Credentials, clock: Clock) -> None:
+        self._credentials, self._clock = credentials, clock
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._wrong: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
+
+    def routes(self) -> list[Route]:
+        """Return the routes; both are open."""
+        return [
+            Route("GET", f"{BASE}/auth/server", self.server, None, "Where tokens are given out"),
+            Route("POST", f"{BASE}/auth/token", self.token, None,
+                  "A token for a client's id and secret", answers=(200, 400, 401, 429)),
+        ]  # fmt: skip
+
+    async def server(self, request: web.Request) -> web.Response:
+        """GET /auth/server."""
+        return reply_json({"tokenURL": str(request.url.origin().with_path(f"{BASE}/auth/token"))})
+
+    async def token(self, request: web.Request) -> web.Response:
+        """POST /auth/token: the id and secret in the form, or by HTTP Basic."""
+        try:
+            reply = reply_json(await self._grant(request))
+        except Refusal as refusal:
+            said = {"error": refusal.error, "error_description": str(refusal)}
+            reply = reply_json(said, refusal.status)
+            if refusal.status == 401:
+                reply.headers["WWW-Authenticate"] = 'Basic realm="openadr-bridge"'
+        reply.headers["Cache-Control"] = "no-store"
+        reply.headers["Pragma"] = "no-cache"
+        return reply
+
+    async def _grant(self, request: web.Request) -> Document:
+        if request.content_type != FORM:
+            raise Refusal("invalid_request", f"write the request as {FORM}")
+        form = await request.post()
+        client_id, secret = _credentials(request, form)
+        if _text(form, "grant_type") != "client_credentials":
+            raise Refusal("unsupported_grant_type", "grant_type must be client_credentials")
+        client = await self._check(request.remote or "", client_id, secret)
+        asked = _text(form, "scope", "").split()
+        scopes = self._credentials.narrow(client, asked)
+        if scopes is None:
+            raise Refusal("invalid_scope", f"this client has {' '.join(sorted(client['scopes']))}")
+        token, lasts = self._credentials.issue(client, scopes, self._clock.now())
+        return {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": int(lasts.total_seconds()),
+            "scope": " ".join(sorted(scopes)),
+        }
+
+    async def _check(self, remote: str, client_id: str, secret: str) -> Document:
+        times = self._wrong[remote, client_id]
+        while times and time.monotonic() - times[0] > MINUTE:
+            times.popleft()
+        if len(times) >= WRONG:
+            raise Problem(429, "too many wrong secrets", {"Retry-After": f"{MINUTE:.0f}"})
+        async with self._turns:
+            client = await self._credentials.check(client_id, secret)
+        if client is None:
+            times.append(time.monotonic())
+            if len(self._wrong) > 10_000:
+                self._wrong.clear()
+            raise Refusal(
+                "invalid_client", "the client is not known, or its secret is another", 401
+            )
+        del self._wrong[remote, client_id]
+        return client
+
+
+def _credentials(request: web.Request, form: MultiMapping[object]) -> tuple[str, str]:
+    kind, _, said = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() == "basic":
+        try:
+            client_id, colon, secret = base64.b64decode(said, validate=True).decode().partition(":")
+        except (NotBase64, ValueError) as error:
+            raise Refusal("invalid_request", "HTTP Basic cannot be read") from error
+        if colon:
+            return unquote_plus(client_id), unquote_plus(secret)
+    return _text(form, "client_id"), _text(form, "client_secret")
+
+
+def _text(form: MultiMapping[object], name: str, default: str | None = None) -> str:
+    values = form.getall(name, [])
+    if len(values) > 1:
+        raise Refusal("invalid_request", f"{name} is given twice")
+    value = values[0] if values else default
+    if not isinstance(value, str) or (default is None and not value) or len(value) > 4096:
+        raise Refusal("invalid_request", f"{name} is missing, or is no text of at most 4096")
+    return value
