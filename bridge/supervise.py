@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from bridge.clock import Clock
-from bridge.errors import SourceError, StoreError
+from bridge.errors import DeviceError, SourceError, StoreError
 
 log = structlog.get_logger()
 
@@ -94,7 +94,7 @@ async def keep_running(
             log.critical("store failed", job=name, problem=str(error))
             health.broken.set()
             return
-        except SourceError as error:
+        except (SourceError, DeviceError) as error:
             problem, asked = str(error), error.retry_after
         except Exception as error:  # one bad job must not stop the rest
             problem = f"{type(error).__name__}: {error}"

@@ -41,7 +41,8 @@ add_keeping(main)
 def set_up_logs() -> None:
     """Send logs to stderr: JSON lines, or colours on a terminal."""
     show: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer()
+        # Not the pretty tracebacks: they show variables, and with them secrets.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if sys.stderr.isatty()
         else structlog.processors.JSONRenderer(default=str)
     )

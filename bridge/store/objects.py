@@ -215,7 +215,8 @@ def note_problem(db: Database, receivers: Collection[str], problem: str | None, 
 
 def _ven(db: Any, seen: View, document: Document, had: Document | None) -> Document:
     if seen.all:
-        client = document.get("clientID") or (had and had["client"])
+        own = seen.client if document.get("objectType") == "VEN_VEN_REQUEST" else None
+        client = document.get("clientID") or (had and had["client"]) or own
         if not client:
             raise Unfit("clientID: is missing; business logic says whose ven it is")
     else:

@@ -25,8 +25,8 @@ class GetPricing:
         scope = None if public else "read"
         summary = "A utility's dynamic prices by local day; 204 where none are known"
         return [
-            Route("GET", PATHS[0], self.pricing, scope, summary),
-            Route("GET", PATHS[1], self.stage, scope, summary),
+            Route("GET", PATHS[0], self.pricing, scope, summary, answers=(200, 204, 400)),
+            Route("GET", PATHS[1], self.stage, scope, summary, answers=(200, 204, 400)),
         ]
 
     async def pricing(self, request: web.Request) -> web.Response:

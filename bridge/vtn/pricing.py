@@ -74,6 +74,7 @@ class Pricing:
             Route(
                 "GET", "/api/v1/prices", self.prices, scope,
                 "Prices that hold between two times, by program and time", PricesQuery,
+                answers=(200, 404),
             ),
         ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from bridge import __version__
 from bridge.model import Document
 from bridge.web.replies import reply_json
 from bridge.web.site import PLAIN, PROBLEM, Route
+from bridge.wire.openadr3_requests import OBJECT_ID
 
 SCHEMAS = "#/components/schemas/{model}"
 
@@ -83,9 +84,10 @@ def _security(route: Route) -> list[Any]:
 
 def _path_parameters(route: Route) -> list[Document]:
     names = [step[1:-1] for step in route.path.split("/") if step.startswith("{")]
-    return [
-        {"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names
-    ]
+    schema: Document = {"type": "string"}
+    if route.path.startswith(PLAIN):
+        schema |= {"pattern": f"^{OBJECT_ID.pattern}$"}
+    return [{"name": n, "in": "path", "required": True, "schema": schema} for n in names]
 
 
 def _query_parameters(route: Route) -> list[Document]:

@@ -142,6 +142,7 @@ class _Protocol(RequestHandler):
         said = " ".join((message or "").split()) or "it is no HTTP request that can be read"
         detail = said[:200] if status < HTTPStatus.INTERNAL_SERVER_ERROR else "a mistake here"
         reply = _problem(request, Problem(status, detail))
+        reply.content_type = "application/json"  # what was asked for is not known
         reply.force_close()
         return reply
 
@@ -238,8 +239,9 @@ def _authorized(
             return await handler(request)
         caller = await _caller(request, authorize)
         if caller is None:
-            _slow_down(refused, request.remote)
-            refused[request.remote].append(time.monotonic())
+            if "Authorization" in request.headers:  # a guess
+                _slow_down(refused, request.remote)
+                refused[request.remote].append(time.monotonic())
             raise Problem(
                 401,
                 "a bearer token is needed; make one with `openadr-bridge token create NAME`, or "

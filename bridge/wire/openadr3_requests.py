@@ -10,7 +10,14 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic.functional_validators import BeforeValidator
 
 from bridge.errors import WireError
@@ -24,6 +31,7 @@ _DURATION = re.compile(
 )
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 INT32 = 2**31
+LARGEST = Decimal(10) ** 30
 
 
 def read_request(shape: type["Request"], body: bytes) -> Document:
@@ -93,8 +101,8 @@ def _duration(text: str) -> str:
 
 
 def _whole(value: object) -> object:
-    if isinstance(value, Decimal) and value == value.to_integral_value():
-        return int(value) if abs(value) < INT32 else value
+    if isinstance(value, Decimal) and abs(value) < LARGEST and value == value.to_integral_value():
+        return int(value)  # JSON knows one kind of number: 1.0 is an integer
     return value
 
 
@@ -123,12 +131,33 @@ def _uri(text: str) -> str:
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 ObjectId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]*$", min_length=1, max_length=128)]
-Time = Annotated[str, AfterValidator(_time)]
-Duration = Annotated[str, AfterValidator(_duration)]
-Integer = Annotated[int, BeforeValidator(_whole), Field(ge=-INT32, lt=INT32)]
-Number = Annotated[Any, AfterValidator(_number)]
-Value = Annotated[Any, AfterValidator(_value)]
-Uri = Annotated[str, Field(min_length=2, max_length=8000), AfterValidator(_uri)]
+Time = Annotated[
+    str, AfterValidator(_time), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Duration = Annotated[
+    str,
+    AfterValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+]
+Integer = Annotated[int, Field(ge=-INT32, lt=INT32), BeforeValidator(_whole)]
+Positive = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+Number = Annotated[Any, AfterValidator(_number), WithJsonSchema({"type": "number"})]
+_POINT = {
+    "type": "object",
+    "properties": {"x": {"type": "number"}, "y": {"type": "number"}},
+    "required": ["x", "y"],
+}
+Value = Annotated[
+    Any,
+    AfterValidator(_value),
+    WithJsonSchema({"anyOf": [{"type": t} for t in ("number", "string", "boolean")] + [_POINT]}),
+]
+Uri = Annotated[
+    str,
+    Field(min_length=2, max_length=8000),
+    AfterValidator(_uri),
+    WithJsonSchema({"type": "string", "format": "uri", "minLength": 2, "maxLength": 8000}),
+]
 
 
 class Request(BaseModel):
@@ -177,7 +206,7 @@ class ReportDescriptor(Request):
     readingType: Name | None = None  # noqa: N815
     units: Name | None = None
     accuracy: Number = 0
-    confidence: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=100)] | None = None
+    confidence: Annotated[int, Field(ge=0, le=100), BeforeValidator(_whole)] | None = None
 
 
 class AskedReport(Request):
@@ -219,7 +248,7 @@ class Event(Request):
     programID: ObjectId  # noqa: N815
     eventName: str | None = None  # noqa: N815
     duration: Duration | None = None
-    priority: Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=INT32)] | None = None
+    priority: Positive | None = None
     targets: list[Name] | None = None
     reportDescriptors: list[AskedReport] | None = None  # noqa: N815
     payloadDescriptors: list[EventDescriptor] | None = None  # noqa: N815

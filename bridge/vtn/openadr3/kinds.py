@@ -1,5 +1,6 @@
 """The six kinds of objects: where each is found, who may do what, what lists are filtered by."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Annotated, Literal
@@ -47,8 +48,8 @@ class Page(Query):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    skip: Annotated[int, Count, Field(ge=0, lt=2**31)] = 0
-    limit: Annotated[int, Count, Field(ge=0, le=MOST)] = MOST
+    skip: Annotated[int, Field(ge=0, lt=2**31), Count] = 0
+    limit: Annotated[int, Field(ge=0, le=MOST), Count] = MOST
 
 
 class Targeted(Page):
@@ -146,13 +147,18 @@ def to_wanted(kind: str, query: Page, zone: tzinfo) -> Wanted:
         ven=said.get("venID"),
         name=said.get("venName") or said.get("resourceName") or said.get("clientName"),
         objects=frozenset(said.get("objects", ())),
-        targets=frozenset(said.get("targets", ())),
+        targets=_split(said.get("targets", ())),
         active=said.get("active") == "true",
         start=_edge(said.get("dateStart"), zone, 0),
         end=_edge(said.get("dateEnd"), zone, 1),
         skip=query.skip,
         limit=query.limit,
     )
+
+
+def _split(targets: Iterable[str]) -> frozenset[str]:
+    """Return targets, and those that some clients join with commas, of which one may hold some."""
+    return frozenset(t for said in targets for t in (said, *said.split(",")) if t)
 
 
 def _edge(said: date | datetime | None, zone: tzinfo, days: int) -> datetime | None:

@@ -47,7 +47,7 @@ class Objects:
         yield Route("GET", many, self._lister(kind), kind.read, f"{noun}s that match",
                     kind.query, anonymous=open_to_all)  # fmt: skip
         yield Route("POST", many, self._creator(kind), kind.write, f"Make a {noun}",
-                    body=kind.request, answers=(201, 409))  # fmt: skip
+                    body=kind.request, answers=(201, 404, 409))  # fmt: skip
         yield Route("GET", one, self._reader(kind), kind.read, f"One {noun}",
                     answers=(200, 404), anonymous=open_to_all)  # fmt: skip
         yield Route("PUT", one, self._replacer(kind), kind.write, f"Replace a {noun}",
