@@ -159,7 +159,9 @@ def _notice(
     change: Change, operation: str, about: Document, former: Notice | None = None
 ) -> Notice:
     document = from_json(about["document"])
-    program = document.get("programID") if change.object_type == "EVENT" else about.get("program")
+    program = None if change.object_type == "PROGRAM" else about.get("program")
+    if change.object_type == "EVENT":
+        program = document.get("programID")
     return Notice(
         kind=change.object_type,
         operation=operation,

@@ -187,7 +187,8 @@ def _without_secrets(document: Document) -> tuple[Document, list[str | None] | N
     """Return a subscription without its bearer tokens, and these apart."""
     entries = document["objectOperations"]
     tokens = [entry.get("bearerToken") for entry in entries]
-    bare = [{k: v for k, v in entry.items() if k != "bearerToken"} for entry in entries]
+    # Null says that none is shown; some clients cannot read an answer without it.
+    bare = [{**entry, "bearerToken": None} for entry in entries]
     return {**document, "objectOperations": bare}, tokens if any(tokens) else None
 
 

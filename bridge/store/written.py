@@ -52,17 +52,17 @@ def replace_program(
 
 
 def delete_program(db: Database, program_id: str, seen: View, at: datetime) -> str:
-    """Delete a program with its events, subscriptions and reports; return what it was.
+    """Delete a program with its events and reports; return what it was.
 
-    Its price history stays, under its name until another program takes that.
+    Its price history stays, under its name until another program takes that. So do its
+    subscriptions: they are told of it.
     """
     had = _own_program(db, program_id, seen)
     for event_id in offered.live_event_ids(db, program_id):
         _withdraw(db, event_id, at)
-    for kind in (objects.REPORT, objects.SUBSCRIPTIONS):
-        sql = "SELECT * FROM objects WHERE kind = ? AND program = ? ORDER BY turn"
-        for row in rows(db, sql, (kind, program_id)):
-            objects.remove(db, row, at)
+    sql = "SELECT * FROM objects WHERE kind = 'REPORT' AND program = ? ORDER BY turn"
+    for row in rows(db, sql, (program_id,)):
+        objects.remove(db, row, at)
     db.conn.execute("UPDATE programs SET deleted = ? WHERE id = ?", (millis(at), program_id))
     changes.append(db, at, "DELETE", PROGRAM, program_id, before=_told(had))
     return str(had["document"])

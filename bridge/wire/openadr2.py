@@ -178,6 +178,9 @@ def _document(
     period = {"start": write_time(origin.active_from)}
     if origin.start_after:
         period["randomizeStart"] = write_duration(origin.start_after)
+    intervals = list(_intervals(origin, signal, kind, exponent))
+    if intervals:  # each says its own; some clients cannot read an event without a default
+        period["duration"] = intervals[0]["intervalPeriod"]["duration"]
     targets = _names(about.targets, ven_id) or _names(origin.targets, ven_id)
     document = {
         "objectType": "EVENT",
@@ -189,7 +192,7 @@ def _document(
         "targets": sorted(targets) or None,
         "payloadDescriptors": [_present(descriptor)],
         "intervalPeriod": period,
-        "intervals": list(_intervals(origin, signal, kind, exponent)),
+        "intervals": intervals,
     }
     return _present(document)
 

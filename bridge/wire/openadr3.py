@@ -274,7 +274,8 @@ def price_day(
         "programID": program,
         "eventName": names[1],
         "payloadDescriptors": descriptors(described),
-        "intervalPeriod": _period(intervals[0].start, max(i.end for i in intervals)),
+        # The default of each interval's length, though each says its own (User Guide, 7.3)
+        "intervalPeriod": _period(intervals[0].start, intervals[0].end),
         "intervals": [
             {
                 "id": interval.id,

@@ -105,5 +105,10 @@ def prices(program: str, start: str, *values: Any, **more: Any) -> dict[str, Any
 
 
 def subscription(url: str, *objects: str, operations=("CREATE", "UPDATE", "DELETE"), **more: Any):
-    entry = {"objects": list(objects), "operations": list(operations), "callbackUrl": url, "bearerToken": "test-token"}
+    entry = {
+        "objects": list(objects),
+        "operations": list(operations),
+        "callbackUrl": url,
+        "bearerToken": "test-token",
+    }
     return {"clientName": "test", "objectOperations": [entry], **more}

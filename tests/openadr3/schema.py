@@ -47,8 +47,13 @@ def _nulls(schemas):
             # A VEN may leave out its own venID: it has but one ven.
             if about.get("nullable"):
                 continue
-            if name not in shape.get("required", ()) or (request, name) == ("VenResourceRequest", "venID"):
-                shape["properties"][name] = {"anyOf": [about, {"type": "string", "nullable": True, "enum": [None]}]}
+            if name not in shape.get("required", ()) or (request, name) == (
+                "VenResourceRequest",
+                "venID",
+            ):
+                shape["properties"][name] = {
+                    "anyOf": [about, {"type": "string", "nullable": True, "enum": [None]}]
+                }
 
 
 def _answers(paths):
@@ -64,4 +69,6 @@ def _answers(paths):
                 if "requestBody" in operation:
                     operation["requestBody"]["required"] = True
             for code in codes:
-                operation["responses"].setdefault(code, {"description": "as HTTP has it", **PROBLEM})
+                operation["responses"].setdefault(
+                    code, {"description": "as HTTP has it", **PROBLEM}
+                )

@@ -23,7 +23,10 @@ async def test_no_request_gets_an_answer_that_the_schema_does_not_know(
     schema, who, settings, bridge, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(site, "BAD_TOKENS", 10**9)  # the slowing down has a test of its own
-    mqtt = {"url": "mqtt://127.0.0.1:1", "private_topics": True}  # topics are told, be it there or not
+    mqtt = {
+        "url": "mqtt://127.0.0.1:1",
+        "private_topics": True,
+    }  # topics are told, be it there or not
     document = official() if schema == "official" else None
     async with bridge(settings(**with_clients(tmp_path), mqtt=mqtt)) as running:
         url = running.addresses["vtn"]
