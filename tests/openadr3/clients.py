@@ -1,5 +1,6 @@
 """Clients of the bridge's OpenADR 3 VTN for tests: who they are, and one way to call."""
 
+import asyncio
 import base64
 import json
 from contextlib import asynccontextmanager
@@ -112,3 +113,12 @@ def subscription(url: str, *objects: str, operations=("CREATE", "UPDATE", "DELET
         "bearerToken": "test-token",
     }
     return {"clientName": "test", "objectOperations": [entry], **more}
+
+
+async def until(condition: Any, within: float = 15.0) -> Any:
+    """Return what an async condition returns once it holds."""
+    async with asyncio.timeout(within):
+        while True:
+            if found := await condition():
+                return found
+            await asyncio.sleep(0.01)
