@@ -7,6 +7,7 @@ OpenADR 3 has no word for.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from itertools import chain, islice
 from typing import Any
@@ -47,8 +48,9 @@ def programs(db: Any, seen: View, wanted: Wanted) -> Iterator[str]:
     names = [column[0] for column in cursor.description]
     found = (dict(zip(names, row, strict=True)) for row in cursor)
     matching = (row for row in found if _wanted(row["audiences"], seen, wanted))
+    asked = _narrowed(seen, wanted)
     for row in _page(matching, wanted):
-        yield program_document(db, row, seen)
+        yield program_document(db, row, asked)
 
 
 def program(db: Any, program_id: str, seen: View) -> Document | None:
@@ -106,9 +108,10 @@ def events(db: Any, seen: View, wanted: Wanted, at: datetime) -> Iterator[str]:
     found: Iterator[Any] = _kept(db, seen, wanted, lo, hi)
     if not wanted.targets:  # price days are aimed at nobody
         found = chain(found, _days(db, wanted, lo, hi))
+    asked = _narrowed(seen, wanted)
     for one_found in _page(found, wanted):
         if isinstance(one_found, str):
-            yield privacy.hide(one_found, seen)
+            yield privacy.hide(one_found, asked)
         else:
             yield one_found().document
 
@@ -205,6 +208,13 @@ def _wanted(aimed: str, seen: View, wanted: Wanted) -> bool:
     return not wanted.targets or any(
         t in wanted.targets for group in groups for t in seen.shown(group)
     )
+
+
+def _narrowed(seen: View, wanted: Wanted) -> View:
+    """Return what of targets is shown: of those granted, the ones that are asked for."""
+    if seen.all or not wanted.targets:
+        return seen
+    return replace(seen, grants=seen.grants & wanted.targets)
 
 
 def _page(found: Iterator[Any], wanted: Wanted) -> Iterator[Any]:
