@@ -277,8 +277,8 @@ class Objects(Protocol):
     async def latest(self) -> int:
         """Return the sequence number of the newest change."""
 
-    async def view(self, caller: Caller) -> View:
-        """Return what a caller may see."""
+    async def visibility(self, caller: Caller) -> View:
+        """Return what of programs and events a caller may see: its grants that occur in any."""
 
     async def list(
         self, caller: Caller, wanted: Wanted, at: datetime

@@ -34,9 +34,9 @@ class Catalog:
         row = await self._file.read(lambda db: one(db, "SELECT max(seq) AS seq FROM changes"))
         return (row or {}).get("seq") or 0
 
-    async def view(self, caller: Caller) -> View:
-        """Return what a caller may see."""
-        return await self._file.read(lambda db: privacy.view(db, caller))
+    async def visibility(self, caller: Caller) -> View:
+        """Return what of programs and events a caller may see: its grants that occur in any."""
+        return await self._file.read(lambda db: privacy.visibility(db, caller))
 
     async def list(
         self, caller: Caller, wanted: Wanted, at: datetime

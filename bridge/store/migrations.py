@@ -278,6 +278,7 @@ ALTER TABLE programs ADD COLUMN deleted INTEGER;
 CREATE INDEX programs_by_age ON programs (created, id);
 
 ALTER TABLE events ADD COLUMN endless INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX events_aimed ON events (audiences) WHERE audiences <> '[]';
 
 CREATE TABLE objects (
     turn INTEGER PRIMARY KEY AUTOINCREMENT,

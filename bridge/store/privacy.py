@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from bridge.notation import from_json, to_json
@@ -26,6 +27,23 @@ def view(db: Any, caller: Caller) -> View:
     said = [ven["targets"], *(r["targets"] for r in rows(db, sql, (ven["id"],)))]
     grants = frozenset(t for text in said for t in json.loads(text))
     return View(False, caller.client, grants | {ven["id"]})
+
+
+def visibility(db: Any, caller: Caller) -> View:
+    """Return a view that is the same for all who see the same programs and events."""
+    seen = view(db, caller)
+    if not seen.grants:
+        return replace(seen, client=None)
+    used = {
+        target
+        for (text,) in db.execute(
+            "SELECT DISTINCT audiences FROM events WHERE audiences <> '[]'"
+            " UNION SELECT audiences FROM programs WHERE audiences <> '[]'"
+        )
+        for group in json.loads(text)
+        for target in group
+    }
+    return View(False, None, seen.grants & used)
 
 
 def audiences(text: str) -> list[Collection[str]]:

@@ -30,10 +30,13 @@ log = structlog.get_logger()
 LARGEST_BODY = 64 * 1024
 PLAIN, PROBLEM = "/openadr3/", "application/problem+json"
 BAD_TOKENS = 20  # from one address in a minute; then it is told to wait
+MOST_HOSTS = 1_000  # by which the bridge is called, and which were found to be good
 SHUTDOWN = 1.0  # seconds for a request that is under way when the bridge stops
 
 # Returns who holds a bearer token, or None.
 Authorize = Callable[[str], Awaitable[Caller | None]]
+# Lets a request pass, with its caller noted, or raises a Problem.
+Authorized = Callable[[web.Request], Awaitable[None]]
 CALLER = web.RequestKey("caller", Caller)
 
 
@@ -86,7 +89,7 @@ def make_site(
     by_handler = {route.handler: route for route in routes}
     site = web.Application(
         client_max_size=largest_body,
-        middlewares=[_problems, _authorized(by_handler, authorize, anonymous)],
+        middlewares=[_guarded(_authorized(by_handler, authorize, anonymous))],
     )
     for route in routes:
         if route.method == "GET":
@@ -155,37 +158,51 @@ class _Runner(web.AppRunner):
         return server
 
 
-@web.middleware
-async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        _check_host(request)
-        reply = await handler(request)
-    except Problem as problem:
-        reply = _problem(request, problem)
-    except web.HTTPException as error:
-        if error.status < HTTPStatus.BAD_REQUEST:
-            raise
-        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        reply = _problem(request, Problem(error.status, _explain(error, request), allow))
-    except StoreError as error:
-        log.critical("store failed", problem=str(error))
-        reply = _problem(request, Problem(503, "the store cannot be read now"))
-    except Exception:  # whatever else it is, the client learns only that it is ours
-        log.exception("request failed", path=request.path)
-        reply = _problem(
-            request, Problem(500, "a mistake in the bridge; its log has this instance")
-        )
-    reply.headers["X-Content-Type-Options"] = "nosniff"
-    reply.headers.setdefault("Cache-Control", "no-store")
-    return reply
+def _guarded(authorize: Authorized) -> Middleware:
+    """Return what stands around every handler: who may call it, and what goes wrong in it."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            _check_host(request)
+            await authorize(request)
+            reply = await handler(request)
+        except Problem as problem:
+            reply = _problem(request, problem)
+        except web.HTTPException as error:
+            if error.status < HTTPStatus.BAD_REQUEST:
+                raise
+            allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+            reply = _problem(request, Problem(error.status, _explain(error, request), allow))
+        except StoreError as error:
+            log.critical("store failed", problem=str(error))
+            reply = _problem(request, Problem(503, "the store cannot be read now"))
+        except Exception:  # whatever else it is, the client learns only that it is ours
+            log.exception("request failed", path=request.path)
+            reply = _problem(
+                request, Problem(500, "a mistake in the bridge; its log has this instance")
+            )
+        reply.headers["X-Content-Type-Options"] = "nosniff"
+        reply.headers.setdefault("Cache-Control", "no-store")
+        return reply
+
+    return guard
+
+
+_good_hosts: set[str] = set()
 
 
 def _check_host(request: web.Request) -> None:
     """Refuse a Host of which no address can be made, before anything makes one of it."""
+    host = request.headers.get("Host", "")
+    if host in _good_hosts:
+        return
     try:
         assert request.url is not None  # noqa: S101 -- it is made when it is looked at
     except ValueError as error:
         raise Problem(400, "Host: is not a host with a port") from error
+    if len(_good_hosts) < MOST_HOSTS:
+        _good_hosts.add(host)
 
 
 def _explain(error: web.HTTPException, request: web.Request) -> str:
@@ -225,18 +242,17 @@ def _problem_type(request: web.BaseRequest) -> str:
 
 def _authorized(
     by_handler: dict[Any, Route], authorize: Authorize, anonymous: Caller | None
-) -> Middleware:
+) -> Authorized:
     refused: defaultdict[str | None, deque[float]] = defaultdict(deque)
 
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def check(request: web.Request) -> None:
         # Before anything of the request is looked at, be it the path's parameters.
         route = by_handler.get(request.match_info.handler)
         if route and route.scope is None:
-            return await handler(request)
+            return
         if route and route.anonymous and anonymous and "Authorization" not in request.headers:
             request[CALLER] = anonymous
-            return await handler(request)
+            return
         caller = await _caller(request, authorize)
         if caller is None:
             if "Authorization" in request.headers:  # a guess
@@ -252,7 +268,6 @@ def _authorized(
             needed, had = " or ".join(route.scopes), ", ".join(sorted(caller.scopes)) or "none"
             raise Problem(403, f"this needs scope {needed}; yours has {had}")
         request[CALLER] = caller
-        return await handler(request)
 
     return check
 

@@ -57,17 +57,20 @@ class Objects:
 
     def _lister(self, kind: Kind) -> Handler:
         async def list_objects(request: web.Request) -> web.StreamResponse:
+            caller, asked, now = request[CALLER], request.raw_path, self._clock.now()
+            if shown := self._rendered.at_hand(caller, asked, now):
+                return reply_with(request, shown)
             query = read_query(request, kind.query, ("targets", "objects"))
-            wanted, caller, now = (
-                to_wanted(kind.name, query, self._zone), request[CALLER], self._clock.now(),
-            )  # fmt: skip
+            wanted = to_wanted(kind.name, query, self._zone)
 
             async def render() -> tuple[Representation, datetime | None]:
                 documents, until = await self._catalog.list(caller, wanted, now)
                 return await represent(f"[{','.join(documents)}]".encode()), until
 
-            shown = await self._rendered.look_up(caller, wanted, render, now, aimed=kind.aimed)
-            return reply_with(request, shown)
+            what = (wanted, None if kind.aimed else caller.client)
+            return reply_with(
+                request, await self._rendered.look_up(caller, what, asked, render, now)
+            )
 
         return list_objects
 
@@ -79,9 +82,10 @@ class Objects:
                 document = await self._catalog.read(kind.name, object_id, caller)
                 return await represent(document.encode()), None
 
+            what = (kind.name, object_id, None if kind.aimed else caller.client)
             with _problems():
                 shown = await self._rendered.look_up(
-                    caller, (kind.name, object_id), render, self._clock.now(), aimed=kind.aimed
+                    caller, what, request.raw_path, render, self._clock.now()
                 )
             return reply_with(request, shown)
 

@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import replace
 from datetime import datetime
 
 from bridge.interfaces import Objects as Catalog
@@ -10,6 +9,7 @@ from bridge.parties import Caller, View
 from bridge.web import Representation
 
 Rendering = Callable[[], Awaitable[tuple[Representation, datetime | None]]]
+MOST_ASKED = 10_000
 MOST = 32 * 1024 * 1024  # bytes of representations that are kept
 
 
@@ -19,46 +19,55 @@ class Rendered:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._kept: OrderedDict[Hashable, tuple[Representation, datetime | None]] = OrderedDict()
-        self._views: dict[Hashable, View] = {}
+        self._direct: dict[Hashable, tuple[Representation, datetime | None]] = {}
+        self._visibility: dict[Hashable, View] = {}
         self._size = 0
         self._commits = self._seq = -1
 
-    async def look_up(
-        self, caller: Caller, what: Hashable, render: Rendering, now: datetime, *, aimed: bool
-    ) -> Representation:
-        """Return what a caller sees of `what`; `aimed` is the same for all of like grants."""
-        await self._freshen()
-        view = await self._view(caller)
-        key = (replace(view, client=None) if aimed else view, what)
-        kept = self._kept.get(key)
-        if kept and (kept[1] is None or now < kept[1]):
-            self._kept.move_to_end(key)
-            return kept[0]
-        commits = self._commits
-        shown, until = await render()
-        if commits == self._catalog.commits:  # nothing was written while it was rendered
-            self._keep(key, shown, until)
-        return shown
+    def at_hand(self, caller: Caller, asked: str, now: datetime) -> Representation | None:
+        """Return what the same caller was shown when it asked the same, if it is so still."""
+        if self._commits != self._catalog.commits:
+            return None
+        kept = self._direct.get((caller.client, caller.sees_all, asked))
+        return kept[0] if kept and (kept[1] is None or now < kept[1]) else None
 
-    async def _freshen(self) -> None:
+    async def look_up(
+        self, caller: Caller, what: Hashable, asked: str, render: Rendering, now: datetime
+    ) -> Representation:
+        """Return what a caller sees of `what`, which it asks for by the path and query `asked`."""
         commits = self._catalog.commits
+        await self._freshen(commits)
+        key = (await self._visible(caller), what)
+        kept = self._kept.get(key)
+        if kept is None or not (kept[1] is None or now < kept[1]):
+            kept = await render()
+        if commits == self._catalog.commits:  # nothing was written meanwhile
+            self._keep(key, *kept)
+            if len(self._direct) >= MOST_ASKED:
+                self._direct.clear()
+            self._direct[caller.client, caller.sees_all, asked] = kept
+        return kept[0]
+
+    async def _freshen(self, commits: int) -> None:
         if commits == self._commits:
             return
         seq = await self._catalog.latest()
         if seq != self._seq:
             self._kept.clear()
-            self._views.clear()
+            self._direct.clear()
+            self._visibility.clear()
             self._size = 0
         self._commits, self._seq = commits, seq
 
-    async def _view(self, caller: Caller) -> View:
+    async def _visible(self, caller: Caller) -> Hashable:
+        """Return what tells apart those who see different things."""
         who = (caller.client, caller.sees_all)
-        if who not in self._views:
-            commits, view = self._catalog.commits, await self._catalog.view(caller)
+        if who not in self._visibility:
+            commits, view = self._catalog.commits, await self._catalog.visibility(caller)
             if commits != self._catalog.commits:
                 return view
-            self._views[who] = view
-        return self._views[who]
+            self._visibility[who] = view
+        return self._visibility[who]
 
     def _keep(self, key: Hashable, shown: Representation, until: datetime | None) -> None:
         former = self._kept.pop(key, None)
