@@ -181,8 +181,8 @@ async def _serve(stack: AsyncExitStack, parts: _Parts) -> dict[str, str]:
     """Open the listeners; return their base addresses."""
     settings, access, clock = parts.settings, parts.store.access, parts.clock
 
-    async def authorize(token: str) -> Caller | None:
-        return await access.caller(token, clock.now())
+    async def authorize(token: str, patient: bool) -> Caller | None:
+        return await access.caller(token, clock.now(), patient=patient)
 
     anonymous = ANONYMOUS if settings.vtn.anonymous_read else None
     sites: list[tuple[str, Listener, web.Application]] = [

@@ -341,11 +341,13 @@ class Notebook(Protocol):
     async def save(self, owed: Sequence[Delivery], cursor: int, at: datetime) -> None:
         """Write notifications and move the cursor, in one transaction."""
 
-    async def callback(self, receiver: str, at: datetime) -> tuple[str, str | None, View] | None:
+    async def callback(
+        self, delivery: Delivery, at: datetime
+    ) -> tuple[str, str | None, View] | None:
         """Return where a subscriber is told, its bearer token, and what it may see now."""
 
-    async def owed_to_broker(self, after: int, limit: int) -> list[Delivery]:
-        """Return what is to be published after a turn, in order."""
+    async def owed_to_broker(self, limit: int) -> list[Delivery]:
+        """Return what is to be published, in order."""
 
     async def settle(self, ended: Sequence[Ended]) -> None:
         """Note how publishing ended."""

@@ -18,11 +18,18 @@ from bridge.errors import Unfit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Addresses that hold another one: what is behind them cannot be told from here.
-_TRANSLATED = [ipaddress.ip_network(n) for n in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16")]
+_TRANSLATED = [ipaddress.ip_network(n) for n in (
+    "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "::/96", "::ffff:0:0:0/96", "fec0::/10",
+    "192.88.99.0/24",
+)]  # fmt: skip
+NOT_PUBLIC = (
+    "callbackUrl: leads to an address that is not public; [vtn.callbacks] allow_networks may"
+    " allow it"
+)
 LOOKS_UP = 5.0  # seconds for a name
 
 
-class Guarded(OSError):  # noqa: N818 -- reads as a fact at the raise  # noqa: N818 -- reads as a fact at the raise
+class Guarded(OSError):  # noqa: N818 -- reads as a fact at the raise
     """The policy forbids a call to this address."""
 
     def __init__(self, address: str) -> None:
@@ -57,15 +64,14 @@ class Policy:
             url = URL(text)
             host, _ = url.host, url.port
         except ValueError as error:
-            raise Unfit(f"callbackUrl: {text!r} is not a URL ({error})") from error
-        schemes = ("https", "http") if self.allow_http else ("https",)
-        if url.scheme not in schemes or not host:
-            raise Unfit(f"callbackUrl: {text!r} is not one of {' or '.join(schemes)}")
+            raise Unfit(f"callbackUrl: is not a URL ({type(error).__name__})") from error
         if url.user or url.password:
             raise Unfit("callbackUrl: holds a user or a password; use bearerToken")
-        for address in await _addresses(host):
-            if not self.allows(address):
-                raise Unfit(f"callbackUrl: {Guarded(address)}")
+        schemes = ("https", "http") if self.allow_http else ("https",)
+        if url.scheme not in schemes or not host:
+            raise Unfit(f"callbackUrl: is not one of {' or '.join(schemes)}, with a host")
+        if not all(self.allows(address) for address in await _addresses(host)):
+            raise Unfit(NOT_PUBLIC)
         return url
 
     def session(self) -> ClientSession:

@@ -16,7 +16,7 @@ from bridge.errors import SettingsError
 from bridge.model import Document, Frozen
 from bridge.notation import Zone
 from bridge.outbound import Network, Policy
-from bridge.store.clients import SCOPES, scopes_of
+from bridge.store.clients import ALIASES, SCOPES, scopes_of
 from bridge.vtn.openadr3 import Broker
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -126,7 +126,7 @@ class Vtn(Listener):
 class Client(Frozen):
     """An OpenADR client that the settings know."""
 
-    id: str = Field(min_length=1, max_length=128)
+    id: str = Field(min_length=1, max_length=128, pattern=r"^[^:]*$")
     role: Literal["bl", "ven"]
     scopes: tuple[str, ...] = ()
     secret_file: Path
@@ -135,7 +135,7 @@ class Client(Frozen):
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for scope in value:
-            if scope not in SCOPES:
+            if ALIASES.get(scope, scope) not in SCOPES:
                 raise ValueError(f"{scope!r} is no scope; there are: {', '.join(SCOPES)}")
         return value
 

@@ -8,6 +8,7 @@ import click
 from bridge.cli.common import command, say, table
 from bridge.config import read_settings
 from bridge.errors import BridgeError
+from bridge.model import Document
 from bridge.notation import from_millis, write_time
 from bridge.store import clients
 from bridge.store.files import beside
@@ -68,14 +69,29 @@ def list_clients(config: Path, as_json: bool) -> None:
     say(shown, table(shown, columns), as_json=as_json)
 
 
+@command(client, "renew", example="openadr-bridge client renew battery")
+@click.argument("client_id")
+def renew(client_id: str, config: Path, as_json: bool) -> None:
+    """Give a client another secret: the former one, and tokens it was traded for, are void."""
+    with beside(_store(config)) as db:
+        _not_settled(clients.find(db, client_id))
+        made = clients.renew(db, client_id, None, datetime.now(UTC))
+    if made is None:
+        raise BridgeError(f"there is no client {client_id!r}; `client list` shows them")
+    say({"client_id": client_id, "client_secret": made}, f"{client_id}\n{made}", as_json=as_json)
+
+
+def _not_settled(kept: Document | None) -> None:
+    if kept and kept["settled"]:
+        raise BridgeError(f"{kept['id']!r} stands in the settings; change it there")
+
+
 @command(client, "revoke", example="openadr-bridge client revoke battery")
 @click.argument("client_id")
 def revoke(client_id: str, config: Path, as_json: bool) -> None:
     """Revoke a client: its tokens are refused, and its subscriptions told nothing, from now on."""
     with beside(_store(config)) as db:
-        kept = clients.find(db, client_id)
-        if kept and kept["settled"]:
-            raise BridgeError(f"{client_id!r} stands in the settings; take it out there")
+        _not_settled(clients.find(db, client_id))
         if not clients.revoke(db, client_id, datetime.now(UTC)):
             raise BridgeError(f"there is no client {client_id!r}; `client list` shows them")
     say({"revoked": client_id}, f"{client_id}: revoked", as_json=as_json)

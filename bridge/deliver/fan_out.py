@@ -138,7 +138,7 @@ class FanOut:
         self._offsets |= plan.draws
         self._next = self._find_next(now)
         longest = max((e.randomize for e in self._events.values()), default=ZERO)
-        self._events = {i: e for i, e in self._events.items() if e.end + longest > now}
+        self._events = {i: e for i, e in self._events.items() if e.end > now - longest}
         self._offsets = {k: v for k, v in self._offsets.items() if k[0] in self._events}
 
     # --- what is due without a change ---------------------------------------------------

@@ -5,8 +5,10 @@ them. The rows and the cursor are one transaction, as with devices (`fan_out.py`
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 from uuid import uuid4
 
@@ -103,23 +105,28 @@ class Notifications:
     def _rows(self, notice: Notice) -> Iterator[Delivery]:
         bodies = _Bodies()
         for subscriber in self._subscribers:
-            seen = _as_seen(notice, subscriber.view)
-            if seen and _is_asked_for(seen, subscriber):
+            seen = _as_told(notice, partial(_concerns, subscriber))
+            if seen and seen.operation in subscriber.operations:
                 body = bodies.of(seen, subscriber.view)
                 yield self._row(notice, subscriber.receiver, notice.kind, seen.operation, body)
         if self._published != "none":
-            for topic in topics.shared(notice):
-                yield self._row(notice, BROKER, topic, topic, bodies.of(notice, ALL))
+            for path in topics.shared(notice):
+                yield from self._published_at(notice, path, partial(topics.is_shared, path), ALL)
         if self._published == "private":
-            yield from self._private_rows(notice, bodies)
+            for path in topics.of_business_logic(notice):
+                yield from self._published_at(notice, path, lambda _: True, ALL)
+            for ven, view in self._vens.items():
+                for path in topics.of_ven(notice, ven):
+                    yield from self._published_at(notice, path, partial(_is_vens, view), view)
 
-    def _private_rows(self, notice: Notice, bodies: "_Bodies") -> Iterator[Delivery]:
-        for topic in topics.of_business_logic(notice):
-            yield self._row(notice, BROKER, topic, topic, bodies.of(notice, ALL))
-        for ven, view in self._vens.items():
-            if seen := _as_seen(notice, view):
-                for topic in topics.of_ven(seen, ven):
-                    yield self._row(notice, BROKER, topic, topic, bodies.of(seen, view))
+    def _published_at(
+        self, notice: Notice, path: str, belongs: Callable[[Notice], bool], view: View
+    ) -> Iterator[Delivery]:
+        seen = _as_told(notice, belongs)
+        # Nobody can wait for the creation of one object.
+        if seen and not (seen.operation == "CREATE" and topics.is_one_object(seen, path)):
+            topic = topics.topic(path, seen.operation)
+            yield self._row(notice, BROKER, topic, topic, _Bodies().of(seen, view))
 
     def _row(self, notice: Notice, receiver: str, kind: str, moment: str, body: bytes) -> Delivery:
         now = self._clock.now()
@@ -150,7 +157,9 @@ def _noticed(change: Change, before: Document | None, after: Document | None) ->
     former = _notice(change, "UPDATE", before) if before and "document" in before else None
     if after is None or "document" not in after:
         return [_notice(change, "DELETE", before)] if former and before else []
-    made = _notice(change, "UPDATE" if former else "CREATE", after, former)
+    # A utility's program is said without what it was before.
+    updated = former or (change.object_type == "PROGRAM" and change.operation == "UPDATE")
+    made = _notice(change, "UPDATE" if updated else "CREATE", after, former)
     same = former and (former.document, former.audiences) == (made.document, made.audiences)
     return [] if same else [made]
 
@@ -182,19 +191,20 @@ def _operation(day: Document, at: datetime) -> str:
     return "UPDATE" if known else "CREATE"
 
 
-def _as_seen(notice: Notice, view: View) -> Notice | None:
-    """Return a notice as it is to someone: what comes into sight is new, what leaves it gone."""
-    now, before = _sees(view, notice), bool(notice.former and _sees(view, notice.former))
-    if notice.operation != "UPDATE" or (now and before):
+def _as_told(notice: Notice, belongs: Callable[[Notice], bool]) -> Notice | None:
+    """Return a notice as it is to those whom some objects concern, and others do not.
+
+    What comes to concern them is new to them, and what does so no more is gone.
+    """
+    now = belongs(notice)
+    before = belongs(notice.former) if notice.former else notice.operation == "UPDATE"
+    if notice.operation != "UPDATE":
         return notice if now else None
-    found = notice if now else notice.former if before else None
-    if found is None:
+    if now:
+        return notice if before else replace(notice, operation="CREATE", former=None)
+    if notice.former is None or not before:
         return None
-    operation = "CREATE" if now else "DELETE"
-    return Notice(
-        found.kind, operation, found.document, found.audiences, found.seq, found.at,
-        found.client, found.ven, found.program,
-    )  # fmt: skip
+    return replace(notice.former, operation="DELETE")
 
 
 def _sees(view: View, notice: Notice) -> bool:
@@ -203,8 +213,14 @@ def _sees(view: View, notice: Notice) -> bool:
     return view.all or (notice.client is not None and notice.client == view.client)
 
 
-def _is_asked_for(notice: Notice, subscriber: Subscriber) -> bool:
-    if notice.kind not in subscriber.objects or notice.operation not in subscriber.operations:
+def _is_vens(view: View, notice: Notice) -> bool:
+    """Whether a notice belongs on a ven's own topics: what is aimed at it, or is its own."""
+    return _sees(view, notice) and not (notice.aimed and not notice.audiences)
+
+
+def _concerns(subscriber: Subscriber, notice: Notice) -> bool:
+    """Whether an object is one that a subscriber asks to be told of, and may see."""
+    if notice.kind not in subscriber.objects or not _sees(subscriber.view, notice):
         return False
     # A program is not of a program: whoever subscribes to one hears of others, too.
     if subscriber.program and notice.program and notice.program != subscriber.program:

@@ -6,10 +6,11 @@ the same bytes, after either of the two was away.
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,7 +19,10 @@ from bridge.clock import Clock
 from bridge.errors import DeviceError
 from bridge.interfaces import Notebook
 from bridge.model import Delivery, Ended
+from bridge.notation import from_json
+from bridge.parties import View
 from bridge.supervise import Job
+from bridge.wire import openadr3_topics as topics
 
 log = structlog.get_logger()
 
@@ -83,40 +87,67 @@ class Publisher:
         lost = asyncio.create_task(_disconnection(client))
         try:
             while True:
-                owed = await self._notebook.owed_to_broker(0, AT_ONCE)
-                if owed:
-                    await self._publish(client, owed)
+                owed = await self._notebook.owed_to_broker(AT_ONCE)
                 job.succeeded(self._clock.now())
-                if not owed:
-                    waiting = asyncio.create_task(self._clock.wait(bell, None))
-                    await asyncio.wait({waiting, lost}, return_when=asyncio.FIRST_COMPLETED)
-                    waiting.cancel()
-                if lost.done():
-                    lost.result()
+                what = self._publish(client, owed) if owed else self._clock.wait(bell, None)
+                await _unless(lost, what)
         finally:
             lost.cancel()
+            await asyncio.gather(lost, return_exceptions=True)
 
     async def _publish(self, client: "aiomqtt.Client", owed: Sequence[Delivery]) -> None:  # type: ignore[name-defined] # noqa: F821
-        now = self._clock.now()
-        late = [d for d in owed if d.expires and d.expires <= now]
-        ended = [Ended(d, "expired", now, "the broker was away for too long") for d in late]
-        current = [d for d in owed if not (d.expires and d.expires <= now)]
-        sent = await asyncio.gather(
-            *(client.publish(d.type, d.body, qos=1) for d in current), return_exceptions=True
-        )
-        failures = [error for error in sent if isinstance(error, BaseException)]
-        ended += [
-            _delivered(d, self._clock.now())
-            for d, error in zip(current, sent, strict=True)
-            if not isinstance(error, BaseException)
-        ]
-        await self._notebook.settle(ended)
-        if failures:
-            raise failures[0]
+        """Publish rows, and settle each as it is acknowledged, whatever becomes of the others."""
+        kept_back = await self._withheld(owed)
+        ended = [Ended(d, *why) for d, why in kept_back.items()]
+        current = [d for d in owed if d not in kept_back]
+
+        async def publish(delivery: Delivery) -> None:
+            await client.publish(delivery.type, delivery.body, qos=1)
+            ended.append(Ended(delivery, "delivered", self._clock.now()))
+
+        try:
+            sent = await asyncio.gather(*map(publish, current), return_exceptions=True)
+        finally:
+            await asyncio.shield(self._notebook.settle(ended))
+        for failure in sent:
+            if isinstance(failure, BaseException):
+                raise failure
+
+    async def _withheld(
+        self, owed: Sequence[Delivery]
+    ) -> Mapping[Delivery, tuple[str, datetime, str]]:
+        """Return what is not published, and why: its time is over, or its ven may not see it."""
+        now, found = self._clock.now(), {}
+        private = {d: topics.ven_of(d.type) for d in owed}
+        vens = await self._notebook.vens() if any(private.values()) else {}
+        for delivery, ven in private.items():
+            if delivery.expires and delivery.expires <= now:
+                found[delivery] = ("expired", now, "the broker was away for too long")
+            elif ven and not _still_sees(vens.get(ven), delivery):
+                found[delivery] = ("withheld", now, "it is not granted to the ven any more")
+        return found
 
 
-def _delivered(delivery: Delivery, at: datetime) -> Ended:
-    return Ended(delivery, "delivered", at)
+def _still_sees(view: View | None, delivery: Delivery) -> bool:
+    """Whether a ven may still know of all that a notification is aimed at."""
+    said = from_json(delivery.body)
+    if said["objectType"] not in {"PROGRAM", "EVENT"}:
+        return True  # it is of the ven itself
+    aimed = said["object"].get("targets") or []
+    return view is not None and len(view.shown(aimed)) == len(aimed)
+
+
+async def _unless(lost: asyncio.Task[None], what: Coroutine[Any, Any, Any]) -> None:
+    """Wait for something, unless the broker is lost: one that is gone acknowledges nothing."""
+    task = asyncio.create_task(what)
+    try:
+        await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            lost.result()
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _disconnection(client: "aiomqtt.Client") -> None:  # type: ignore[name-defined] # noqa: F821

@@ -32,12 +32,12 @@ class Subscribers:
 
             async def send(delivery: Delivery) -> None:
                 now = around.clock.now()
-                callback = await self._notebook.callback(delivery.device, now)
+                callback = await self._notebook.callback(delivery, now)
                 if callback is None:
                     raise Refused("there is no such subscription any more")
                 url, token, seen = callback
                 aimed = from_json(delivery.body)["object"].get("targets") or []
-                if delivery.type in {"PROGRAM", "EVENT"} and aimed and not seen.shown(aimed):
+                if delivery.type in {"PROGRAM", "EVENT"} and len(seen.shown(aimed)) < len(aimed):
                     raise Refused("what it is aimed at is not granted to the subscriber any more")
                 headers = {
                     "content-type": "application/json",

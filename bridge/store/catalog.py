@@ -86,10 +86,9 @@ class Catalog:
         """
 
         def work(db: Database) -> str:
-            seen = privacy.view(db.conn, caller)
             if kind in _CREATE:
-                return _CREATE[kind](db, seen, document, at)
-            return objects.create(db, kind, seen, document, at, self._vault)
+                return _CREATE[kind](db, privacy.view(db.conn, caller), document, at)
+            return objects.create(db, kind, caller, document, at, self._vault)
 
         return await self._file.write(work)
 
@@ -99,10 +98,10 @@ class Catalog:
         """Replace an object; return it as JSON. Raises as `create` does."""
 
         def work(db: Database) -> str:
-            seen = privacy.view(db.conn, caller)
             if kind in _REPLACE:
+                seen = privacy.view(db.conn, caller)
                 return _REPLACE[kind](db, object_id, seen, document, at)
-            return objects.replace(db, kind, object_id, seen, document, at, self._vault)
+            return objects.replace(db, kind, object_id, caller, document, at, self._vault)
 
         return await self._file.write(work)
 

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from bridge.errors import StoreError
 from bridge.model import Document
 from bridge.notation import millis
-from bridge.store import changes
+from bridge.store import changes, objects
 from bridge.store.sqlite import one, rows
 
 # Role → what it may do (OpenADR 3.1.0, openadr3.yaml, securitySchemes)
@@ -76,7 +76,27 @@ def revoke(db: Database, client: str, at: datetime) -> bool:
     )
     if done.rowcount:
         changes.append(db, at, "DELETE", "CLIENT", client)
+        # Whoever comes back by this name must say anew what is to be told, and where.
+        sql = "SELECT id FROM objects WHERE kind = 'SUBSCRIPTION' AND client = ?"
+        for row in rows(db, sql, (client,)):
+            objects.disable_subscription(db, row["id"], "its client was revoked", at)
     return bool(done.rowcount)
+
+
+def renew(db: Database, client: str, secret: str | None, at: datetime) -> str | None:
+    """Give a client another secret, and return it; its tokens are void from now on.
+
+    Returns None where there is no such client.
+    """
+    secret, salt = secret or secrets.token_urlsafe(32), secrets.token_bytes(16)
+    done = db.conn.execute(
+        "UPDATE clients SET salt = ?, hash = ?, created = ? WHERE id = ? AND revoked IS NULL",
+        (salt, slow_hash(secret, salt), millis(at), client),
+    )
+    if not done.rowcount:
+        return None
+    changes.append(db, at, "UPDATE", "CLIENT", client)
+    return secret
 
 
 def listing(db: Any) -> list[Document]:

@@ -281,7 +281,8 @@ def note_ended(db: Database, ended: Sequence[Ended]) -> None:
     """Note how deliveries ended."""
     write_many(
         db,
-        "UPDATE deliveries SET outcome = ?, settled = ?, problem = ?, attempts = ? WHERE id = ?",
+        "UPDATE deliveries SET outcome = ?, settled = ?, problem = ?, attempts = ?"
+        " WHERE id = ? AND outcome IS NULL",
         ((e.outcome, millis(e.at), e.problem, e.delivery.attempts, e.delivery.id) for e in ended),
     )
 

@@ -291,6 +291,8 @@ CREATE TABLE objects (
     targets TEXT NOT NULL,
     document TEXT NOT NULL,
     secrets TEXT,
+    scopes TEXT,
+    since INTEGER NOT NULL DEFAULT 0,
     disabled TEXT,
     last_problem TEXT,
     last_success INTEGER
@@ -330,4 +332,5 @@ CREATE TABLE readings (
     since INTEGER NOT NULL,
     PRIMARY KEY (meter, kind, start, length, client)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX readings_by_report ON readings (report);
 """

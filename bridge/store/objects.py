@@ -14,8 +14,8 @@ from sqlite_utils import Database
 from bridge.errors import Conflict, Unfit, Unknown
 from bridge.model import Document
 from bridge.notation import from_json, millis, to_json, write_time
-from bridge.parties import SUBSCRIPTION, View, Wanted
-from bridge.store import changes, offered, readings
+from bridge.parties import SUBSCRIPTION, Caller, View, Wanted
+from bridge.store import changes, offered, privacy, readings
 from bridge.store.sqlite import one, rows, write_many
 from bridge.store.vault import Vault
 
@@ -77,22 +77,22 @@ def unknown(kind: str, object_id: str) -> Unknown:
 
 
 def create(
-    db: Database, kind: str, seen: View, document: Document, at: datetime, vault: Vault
+    db: Database, kind: str, caller: Caller, document: Document, at: datetime, vault: Vault
 ) -> str:
     """Keep a new object and return it as it is shown."""
     stamp = {"id": str(uuid4()), "createdDateTime": write_time(at)}
-    return _save(db, kind, seen, document, at, vault, stamp, None)
+    return _save(db, kind, caller, document, at, vault, stamp, None)
 
 
 def replace(
-    db: Database, kind: str, object_id: str, seen: View, document: Document,
+    db: Database, kind: str, object_id: str, caller: Caller, document: Document,
     at: datetime, vault: Vault,
 ) -> str:  # fmt: skip
     """Replace an object and return it as it is shown."""
-    had = found(db, kind, object_id, seen)
+    had = found(db, kind, object_id, privacy.view(db, caller))
     was = from_json(had["document"])
     stamp = {"id": object_id, "createdDateTime": was["createdDateTime"]}
-    return _save(db, kind, seen, document, at, vault, stamp, had)
+    return _save(db, kind, caller, document, at, vault, stamp, had)
 
 
 def delete(db: Database, kind: str, object_id: str, seen: View, at: datetime) -> str:
@@ -135,9 +135,10 @@ def _told(row: Document) -> Document:
 
 
 def _save(
-    db: Database, kind: str, seen: View, document: Document, at: datetime, vault: Vault,
+    db: Database, kind: str, caller: Caller, document: Document, at: datetime, vault: Vault,
     stamp: Document, had: Document | None,
 ) -> str:  # fmt: skip
+    seen = privacy.view(db, caller)
     document, secrets = _without_secrets(document) if kind == SUBSCRIPTIONS else (document, None)
     columns = _RULES[kind](db, seen, document, had)
     said = {k: v for k, v in document.items() if k not in (*STAMPS, "clientID", "targets")}
@@ -154,17 +155,20 @@ def _save(
         "id": stamp["id"], "kind": kind, **columns, "name": document[NAMES[kind]],
         "targets": to_json(columns["targets"]), "document": to_json(shown),
         "secrets": vault.seal(CALLBACK, to_json(secrets), at) if secrets else None,
-        "disabled": None,
+        "scopes": to_json(sorted(caller.scopes)), "disabled": None,
     }  # fmt: skip
     _write(db, row, new=had is None)
-    changes.append(
+    seq = changes.append(
         db, at, "UPDATE" if had else "CREATE", kind, stamp["id"],
         before=_told(had) if had else None, after=_told(row),
     )  # fmt: skip
     if kind == REPORT:
         readings.keep(db, shown, at)
-    if kind == SUBSCRIPTIONS and had:
+    if kind == SUBSCRIPTIONS:
+        db.conn.execute("UPDATE objects SET since = ? WHERE id = ?", (seq, stamp["id"]))
         stop_sending(db, stamp["id"], at, "the subscription was changed")
+    if kind == VEN and had and had["client"] != columns["client"]:
+        _hand_over(db, stamp["id"], had["client"], columns["client"], at)
     return str(row["document"])
 
 
@@ -181,6 +185,19 @@ def _write(db: Database, row: Document, *, new: bool) -> None:
         f"UPDATE objects SET {update} WHERE id = ?",  # noqa: S608 -- column names
         [*row.values(), row["id"]],
     )
+
+
+def _hand_over(db: Database, ven: str, former: str | None, client: str, at: datetime) -> None:
+    """Give a ven's resources to the client that the ven belongs to now."""
+    sql = "SELECT * FROM objects WHERE kind = 'RESOURCE' AND parent = ? AND client IS ?"
+    for row in rows(db, sql, (ven, former)):
+        document = {**from_json(row["document"]), "clientID": client}
+        given = {**row, "client": client, "document": to_json(document)}
+        db.conn.execute(
+            "UPDATE objects SET client = ?, document = ? WHERE id = ?",
+            (client, given["document"], row["id"]),
+        )
+        changes.append(db, at, "UPDATE", RESOURCE, row["id"], before=_told(row), after=_told(given))
 
 
 def _without_secrets(document: Document) -> tuple[Document, list[str | None] | None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from bridge.errors import Unfit
 from bridge.model import Document
 from bridge.notation import from_millis, millis
 from bridge.store.packing import from_columns, to_columns
@@ -19,19 +20,21 @@ KINDS = {
 }  # fmt: skip
 
 
+MOST = 20_000  # readings in one report: they are written while others wait
+
+
 def keep(db: Database, report: Document, at: datetime) -> None:
     """Keep a report's usage payloads; what the same report said before is gone."""
+    found = [said for resource in report["resources"] for said in _readings(report, resource)]
+    if len(found) > MOST:
+        raise Unfit(f"resources: hold {len(found)} readings; write at most {MOST} in one report")
     db.conn.execute("DELETE FROM readings WHERE report = ?", (report["id"],))
     write_many(
         db,
         "INSERT OR REPLACE INTO readings (meter, kind, start, length, value, exponent, unit,"
         " reading_type, quality, client, report, since)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (*said, report["clientID"], report["id"], millis(at))
-            for resource in report["resources"]
-            for said in _readings(report, resource)
-        ),
+        ((*said, report["clientID"], report["id"], millis(at)) for said in found),
     )
 
 

@@ -77,15 +77,14 @@ class Subscriptions:
 
         def read(db: Any) -> list[Subscriber]:
             sql = "SELECT * FROM objects WHERE kind = 'SUBSCRIPTION' AND disabled IS NULL"
-            views: dict[str, View | None] = {}
+            views: dict[tuple[str, str], tuple[Caller, View] | None] = {}
             found = []
             for row in rows(db, sql):
-                client = row["client"]
-                if client not in views:
-                    views[client] = _view(db, client)
-                seen = views[client]
-                if seen is not None:
-                    found += list(_subscribers(row, seen))
+                who = (row["client"], row["scopes"])
+                if who not in views:
+                    views[who] = _view(db, *who)
+                if seen := views[who]:
+                    found += list(_subscribers(row, *seen))
             return found
 
         return await self._file.read(read)
@@ -96,7 +95,7 @@ class Subscriptions:
         def read(db: Any) -> Mapping[str, View]:
             sql = "SELECT id, client FROM objects WHERE kind = 'VEN'"
             found = {row["id"]: _view(db, row["client"]) for row in rows(db, sql)}
-            return {ven: seen for ven, seen in found.items() if seen and not seen.all}
+            return {ven: seen[1] for ven, seen in found.items() if seen and not seen[1].all}
 
         return await self._file.read(read)
 
@@ -109,17 +108,21 @@ class Subscriptions:
 
         await self._file.write(work, durable=bool(owed), tell=bool(owed))
 
-    async def callback(self, receiver: str, at: datetime) -> tuple[str, str | None, View] | None:
+    async def callback(
+        self, delivery: Delivery, at: datetime
+    ) -> tuple[str, str | None, View] | None:
         """Return where a subscriber is told, its bearer token, and what it may see now.
 
-        None where there is no such subscription any more, or its client was revoked.
+        None where there is no such subscription any more, it was changed since the
+        delivery was planned, or its client was revoked.
         """
-        subscription, _, part = receiver.removeprefix(SUBSCRIPTION).partition(":")
+        subscription, _, part = delivery.device.removeprefix(SUBSCRIPTION).partition(":")
 
         def read(db: Any) -> tuple[Document, View] | None:
-            row = one(db, "SELECT * FROM objects WHERE id = ?", (subscription,))
-            seen = _view(db, row["client"]) if row and row["disabled"] is None else None
-            return (row, seen) if row and seen else None
+            sql = "SELECT * FROM objects WHERE id = ? AND since <= ? AND disabled IS NULL"
+            row = one(db, sql, (subscription, delivery.modification))
+            seen = _view(db, row["client"], row["scopes"]) if row else None
+            return (row, seen[1]) if row and seen else None
 
         found = await self._file.read(read)
         if found is None:
@@ -148,13 +151,13 @@ class Subscriptions:
             for r in found
         ]
 
-    async def owed_to_broker(self, after: int, limit: int) -> list[Delivery]:
-        """Return what is to be published after a turn, in order."""
+    async def owed_to_broker(self, limit: int) -> list[Delivery]:
+        """Return what is to be published, in order."""
         sql = (
-            f"SELECT * FROM deliveries WHERE outcome IS NULL AND device = '{BROKER}' AND turn > ?"  # noqa: S608 -- a constant, so that the index is used
+            f"SELECT * FROM deliveries WHERE outcome IS NULL AND device = '{BROKER}'"  # noqa: S608 -- a constant, so that the index is used
             " ORDER BY turn LIMIT ?"
         )
-        found = await self._file.read(lambda db: rows(db, sql, (after, limit)))
+        found = await self._file.read(lambda db: rows(db, sql, (limit,)))
         return [deliveries.to_delivery(row) for row in found]
 
     async def settle(self, ended: Sequence[Ended]) -> None:
@@ -168,13 +171,30 @@ def _time(stamp: int | None) -> datetime | None:
     return from_millis(stamp) if stamp is not None else None
 
 
-def _view(db: Any, client_id: str) -> View | None:
-    """Return what a client may see; None for one that is revoked."""
+def _view(db: Any, client_id: str, scopes: str | None = None) -> tuple[Caller, View] | None:
+    """Return a client and what it may see; None for one that is revoked.
+
+    `scopes` are those of the token by which it subscribed: it is not told more than it could read.
+    """
     client = clients.find(db, client_id)
-    return privacy.view(db, Caller(client_id, client["scopes"], client_id)) if client else None
+    if client is None:
+        return None
+    granted = client["scopes"] & set(json.loads(scopes)) if scopes else client["scopes"]
+    caller = Caller(client_id, granted, client_id)
+    return caller, privacy.view(db, caller)
 
 
-def _subscribers(row: Document, seen: View) -> Iterable[Subscriber]:
+def _readable(caller: Caller, objects_: Iterable[str]) -> frozenset[str]:
+    """Return those of kinds of objects that a client may read at all."""
+    needed = {"PROGRAM": "read_targets", "EVENT": "read_targets"}
+    return frozenset(
+        kind
+        for kind in objects_
+        if caller.sees_all or needed.get(kind, "read_ven_objects") in caller.scopes
+    )
+
+
+def _subscribers(row: Document, caller: Caller, seen: View) -> Iterable[Subscriber]:
     for part, entry in enumerate(json.loads(row["document"])["objectOperations"]):
         yield Subscriber(
             id=row["id"],
@@ -182,7 +202,7 @@ def _subscribers(row: Document, seen: View) -> Iterable[Subscriber]:
             view=seen,
             program=row["program"],
             targets=frozenset(json.loads(row["targets"])),
-            objects=frozenset(entry["objects"]),
+            objects=_readable(caller, entry["objects"]),
             operations=frozenset(entry["operations"]),
         )
 

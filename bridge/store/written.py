@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from sqlite_utils import Database
 
-from bridge.errors import Conflict, Forbidden
+from bridge.errors import Conflict, Forbidden, Unfit
 from bridge.model import Dispatch, Document, OptPolicy, Origin
 from bridge.notation import from_json, from_millis, millis, to_json, write_time
 from bridge.parties import View
@@ -83,7 +83,7 @@ def _free_name(db: Database, name: str, program_id: str, at: datetime) -> None:
     if taken and taken["deleted"] is None:
         raise Conflict(f"programName: {name!r} is taken by another program")
     if taken:  # its history is still there to be asked for
-        until = f"{name} until {write_time(from_millis(taken['deleted']))}"
+        until = f"{name} until {write_time(from_millis(taken['deleted']))} {taken['id']}"
         db.conn.execute("UPDATE programs SET name = ? WHERE id = ?", (until, taken["id"]))
 
 
@@ -122,14 +122,20 @@ def _told(row: Document) -> Document:
 def create_event(db: Database, seen: View, document: Document, at: datetime) -> str:
     """Keep a new event, its prices and moments, and return it as it is shown."""
     stamp = {"createdDateTime": write_time(at)}
-    return _save_event(db, seen, document, at, stamp, str(uuid4()), 0)
+    return _save_event(db, seen, document, at, stamp, str(uuid4()), 0, at)
 
 
 def replace_event(db: Database, event_id: str, seen: View, document: Document, at: datetime) -> str:
     """Replace an event and return it as it is shown."""
     had = _own_event(db, event_id, seen)
-    stamp = {"createdDateTime": from_json(had["document"])["createdDateTime"]}
-    return _save_event(db, seen, document, at, stamp, had["foreign_id"], had["modification"] + 1)
+    was = from_json(had["document"])
+    stamp = {"createdDateTime": was["createdDateTime"]}
+    # What began "now" once goes on, and does not begin again.
+    goes_on = openadr3.begins_now(was) and openadr3.begins_now(document)
+    began = from_millis(had["active_from"]) if goes_on else at
+    return _save_event(
+        db, seen, document, at, stamp, had["foreign_id"], had["modification"] + 1, began
+    )
 
 
 def delete_event(db: Database, event_id: str, seen: View, at: datetime) -> str:
@@ -144,7 +150,7 @@ def _own_event(db: Database, event_id: str, seen: View) -> Document:
         raise objects.unknown(EVENT, event_id)
     row = one(
         db,
-        "SELECT e.document, o.source, o.foreign_id, o.modification FROM events e"
+        "SELECT e.document, e.active_from, o.source, o.foreign_id, o.modification FROM events e"
         " JOIN origins o ON o.id = e.origin WHERE e.id = ?",
         (event_id,),
     )
@@ -156,7 +162,7 @@ def _own_event(db: Database, event_id: str, seen: View) -> Document:
 
 def _save_event(
     db: Database, seen: View, document: Document, at: datetime, stamp: Document,
-    foreign_id: str, modification: int,
+    foreign_id: str, modification: int, began: datetime,
 ) -> str:  # fmt: skip
     program = offered.need_program(db, document["programID"], seen)
     if program["source"] != VTN:
@@ -164,7 +170,11 @@ def _save_event(
             f"programID: the program is {program['source']}'s, and so are its events; "
             "make a program of your own"
         )
-    active_from, active_to = openadr3.span(document, LONGEST, at)
+    if openadr3.count_pieces(document) > openadr3.MOST_INTERVALS:
+        raise Unfit(
+            f"intervals: are, with the values that share one, more than {openadr3.MOST_INTERVALS}"
+        )
+    active_from, active_to = openadr3.span(document, LONGEST, began)
     origin = Origin(
         foreign_id=foreign_id, modification=modification, status="none",
         context=document["programID"], created=at, active_from=active_from, active_to=active_to,

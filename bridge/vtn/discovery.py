@@ -47,11 +47,12 @@ class Announcement:
         beacon = AsyncZeroconf(interfaces=addresses)
         try:
             said: dict[str, str] = {}
+            name = f"{self._what.name}.{SERVICE}"
             while True:
                 txt = self.properties(await self._programs())
                 info = ServiceInfo(
                     SERVICE,
-                    f"{self._what.name}.{SERVICE}",
+                    name,
                     parsed_addresses=addresses,
                     port=urlsplit(self._address).port,
                     properties=txt,
@@ -61,7 +62,7 @@ class Announcement:
                     await (await beacon.async_register_service(info, allow_name_change=True))
                 elif said != txt:
                     await (await beacon.async_update_service(info))
-                said = txt
+                said, name = txt, info.name  # another one, where this was taken
                 job.succeeded(self._clock.now())
                 await self._clock.sleep(LOOKS.total_seconds())
         finally:

@@ -10,11 +10,12 @@ from bridge.web.replies import (
     reply_with,
     represent,
 )
-from bridge.web.site import CALLER, Problem, Query, Route, make_site, serving
+from bridge.web.site import CALLER, Patience, Problem, Query, Route, make_site, serving
 
 __all__ = [
     "CALLER",
     "OpenApi",
+    "Patience",
     "Problem",
     "Query",
     "Representation",

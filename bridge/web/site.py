@@ -5,8 +5,8 @@ document says.
 """
 
 import time
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +30,13 @@ log = structlog.get_logger()
 LARGEST_BODY = 64 * 1024
 PLAIN, PROBLEM = "/openadr3/", "application/problem+json"
 BAD_TOKENS = 20  # from one address in a minute; then it is told to wait
+MINUTE, MOST_REMEMBERED = 60.0, 10_000
+NOBODY = Caller("nobody", frozenset())
 MOST_HOSTS = 1_000  # by which the bridge is called, and which were found to be good
 SHUTDOWN = 1.0  # seconds for a request that is under way when the bridge stops
 
-# Returns who holds a bearer token, or None.
-Authorize = Callable[[str], Awaitable[Caller | None]]
+# Returns who holds a bearer token, or None; a guess that takes long is made only if allowed.
+Authorize = Callable[[str, bool], Awaitable[Caller | None]]
 # Lets a request pass, with its caller noted, or raises a Problem.
 Authorized = Callable[[web.Request], Awaitable[None]]
 CALLER = web.RequestKey("caller", Caller)
@@ -198,7 +200,7 @@ def _check_host(request: web.Request) -> None:
     if host in _good_hosts:
         return
     try:
-        assert request.url is not None  # noqa: S101 -- it is made when it is looked at
+        _ = request.url  # it is made when it is looked at
     except ValueError as error:
         raise Problem(400, "Host: is not a host with a port") from error
     if len(_good_hosts) < MOST_HOSTS:
@@ -243,21 +245,27 @@ def _problem_type(request: web.BaseRequest) -> str:
 def _authorized(
     by_handler: dict[Any, Route], authorize: Authorize, anonymous: Caller | None
 ) -> Authorized:
-    refused: defaultdict[str | None, deque[float]] = defaultdict(deque)
+    patience = Patience()
 
     async def check(request: web.Request) -> None:
         # Before anything of the request is looked at, be it the path's parameters.
         route = by_handler.get(request.match_info.handler)
-        if route and route.scope is None:
+        if route and route.scope is None:  # whoever it is may; some answers depend on it
+            if "Authorization" in request.headers:
+                request[CALLER] = await _caller(request, authorize, False) or NOBODY
             return
         if route and route.anonymous and anonymous and "Authorization" not in request.headers:
             request[CALLER] = anonymous
             return
-        caller = await _caller(request, authorize)
+        lasts = patience.lasts(request.remote, BAD_TOKENS)
+        caller = await _caller(request, authorize, lasts)
         if caller is None:
             if "Authorization" in request.headers:  # a guess
-                _slow_down(refused, request.remote)
-                refused[request.remote].append(time.monotonic())
+                if not lasts:
+                    raise Problem(
+                        429, "too many requests without a good token", {"Retry-After": "60"}
+                    )
+                patience.note(request.remote)
             raise Problem(
                 401,
                 "a bearer token is needed; make one with `openadr-bridge token create NAME`, or "
@@ -272,16 +280,32 @@ def _authorized(
     return check
 
 
-async def _caller(request: web.Request, authorize: Authorize) -> Caller | None:
+async def _caller(request: web.Request, authorize: Authorize, patient: bool) -> Caller | None:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    return await authorize(token.strip()) if kind.lower() == "bearer" else None
+    return await authorize(token.strip(), patient) if kind.lower() == "bearer" else None
 
 
-def _slow_down(refused: defaultdict[str | None, deque[float]], remote: str | None) -> None:
-    times, now = refused[remote], time.monotonic()
-    while times and now - times[0] > 60:
-        times.popleft()
-    if len(times) >= BAD_TOKENS:
-        raise Problem(429, "too many requests without a good token", {"Retry-After": "60"})
-    if len(refused) > 10_000:
-        refused.clear()
+class Patience:
+    """Counts what went wrong in the last minute, by whoever it went wrong with."""
+
+    def __init__(self) -> None:
+        self._times: dict[Hashable, deque[float]] = {}
+
+    def lasts(self, who: Hashable, most: int) -> bool:
+        """Whether fewer than so many things went wrong in the last minute."""
+        times, now = self._times.get(who, deque()), time.monotonic()
+        while times and now - times[0] > MINUTE:
+            times.popleft()
+        return len(times) < most
+
+    def note(self, who: Hashable) -> None:
+        """Note that something went wrong now."""
+        now = time.monotonic()
+        if len(self._times) > MOST_REMEMBERED:
+            self._times = {k: t for k, t in self._times.items() if t and now - t[-1] <= MINUTE}
+        self._times.setdefault(who, deque(maxlen=1000)).append(now)
+
+    def forget(self, who: Hashable) -> None:
+        """Take the last note back: it went well after all."""
+        if times := self._times.get(who):
+            times.pop()

@@ -1,7 +1,6 @@
 """OpenADR 3.1 event documents: when their intervals hold, and what they say."""
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from bridge.notation import (
 
 MOST_INTERVALS = 20_000  # of one event, be they said or repeated
 MOST_PIECES = 2_000  # of one interval
+MOST_RANDOM = timedelta(days=1)
 _LAST = datetime(9000, 1, 1, tzinfo=UTC)
 _YEARS = re.compile(r"P(\d+)Y")
 
@@ -97,6 +97,14 @@ def _start(period: Document) -> datetime | None:
     return None if not said or said[:4] in {"0000", "0001"} else read_time(said)
 
 
+def begins_now(document: Document) -> bool:
+    """Whether an event has no start of its own: it begins when it is known."""
+    first = next(iter(_said(document)), {})
+    return not (
+        _start(document.get("intervalPeriod") or {}) or _start(first.get("intervalPeriod") or {})
+    )
+
+
 def _is_endless(duration: str) -> bool:
     years = _YEARS.match(duration)
     return bool(years) and int(years[1] if years else 0) > 1000
@@ -124,15 +132,29 @@ def _later(moment: datetime, length: timedelta) -> datetime:
 
 def _pieces(number: int, start: datetime, end: datetime, interval: Document) -> Iterator[Interval]:
     """Yield an interval, in as many even pieces as its payloads say values."""
-    said = {p["type"]: p["values"] for p in interval.get("payloads") or [] if p.get("values")}
+    said = _payloads(interval)
     parts = {kind: len(values) if _is_packed(kind, values) else 1 for kind, values in said.items()}
-    counts = sorted(set(parts.values()) or {1})
-    edges = sorted({start + (end - start) * k // n for n in counts for k in range(n)})
-    for lo, hi in pairwise([*edges, end]):
-        at = {n: bisect_right([start + (end - start) * k // n for k in range(n)], lo) - 1
-              for n in counts}  # fmt: skip
-        values = {kind: said[kind][at[n]] for kind, n in parts.items()}
-        yield Interval(number, _whole(lo), _whole(hi), _usable(values))
+    lo, hi = millis(start), millis(end)
+    edges = {n: [lo + (hi - lo) * k // n for k in range(n)] for n in {*parts.values(), 1}}
+    reached = dict.fromkeys(edges, 0)
+    for here, there in pairwise([*sorted({e for found in edges.values() for e in found}), hi]):
+        for n, found in edges.items():
+            while reached[n] + 1 < n and found[reached[n] + 1] <= here:
+                reached[n] += 1
+        values = {kind: said[kind][reached[n]] for kind, n in parts.items()}
+        yield Interval(number, from_millis(here), from_millis(there), _usable(values))
+
+
+def _payloads(interval: Document) -> dict[str, list[Value]]:
+    return {p["type"]: p["values"] for p in interval.get("payloads") or [] if p.get("values")}
+
+
+def count_pieces(document: Document) -> int:
+    """Return into how many pieces an event's payloads may cut its intervals."""
+    return sum(
+        1 + sum({len(v) for kind, v in _payloads(i).items() if _is_packed(kind, v)})
+        for i in _said(document)
+    )
 
 
 def _is_packed(kind: str, values: Sequence[Value]) -> bool:
@@ -169,11 +191,6 @@ def is_amount(value: object) -> bool:
     return True
 
 
-def _whole(moment: datetime) -> datetime:
-    """Return a time in whole milliseconds, as the store keeps times."""
-    return from_millis(millis(moment))
-
-
 def is_priced(document: str) -> bool:
     """Whether an event says only prices: a fact that no opt-out makes undone."""
     return all(is_price(kind) for kind in units(from_json(document)))
@@ -204,6 +221,7 @@ def reported(resource: Document) -> Iterator[Reported]:
         if start is None or said is None or _is_endless(said):
             continue
         end = _later(start, max(_readable(said), ZERO))
+        lo, length = millis(start), millis(end) - millis(start)
         quality = next(
             (p["values"][0] for p in interval["payloads"]
              if p["type"] == "DATA_QUALITY" and p["values"]), None,
@@ -214,8 +232,8 @@ def reported(resource: Document) -> Iterator[Reported]:
                 if is_amount(value):
                     yield Reported(
                         payload["type"],
-                        _whole(start + (end - start) * n // count),
-                        _whole(start + (end - start) * (n + 1) // count),
+                        from_millis(lo + length * n // count),
+                        from_millis(lo + length * (n + 1) // count),
                         Decimal(value),
                         quality if isinstance(quality, str) else None,
                     )
@@ -223,9 +241,9 @@ def reported(resource: Document) -> Iterator[Reported]:
 
 
 def randomization(document: Document) -> timedelta:
-    """Return how far a start may be drawn later."""
+    """Return how far a start may be drawn later: a day at most."""
     said = (document.get("intervalPeriod") or {}).get("randomizeStart")
-    return abs(_readable(said)) if said else ZERO
+    return min(abs(_readable(said)), MOST_RANDOM) if said else ZERO
 
 
 def units(document: Document) -> Mapping[str, tuple[str | None, str | None]]:

@@ -31,6 +31,9 @@ _DURATION = re.compile(
 )
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 INT32 = 2**31
+FIRST_YEAR, LAST_YEAR = 1900, 9000
+LONGEST_DURATION = 64  # characters
+MOST_OPERATIONS = 16  # of one subscription: each is called by itself
 LARGEST = Decimal(10) ** 30
 
 
@@ -41,11 +44,13 @@ def read_request(shape: type["Request"], body: bytes) -> Document:
     """
     try:
         said = from_json(body)
-    except ValueError as error:
+        if not isinstance(said, dict):
+            raise WireError("the body is not a JSON object")
+        document = _present(said)
+    except (ValueError, ArithmeticError) as error:
         raise WireError(f"the body is not JSON: {error}") from error
-    if not isinstance(said, dict):
-        raise WireError("the body is not a JSON object")
-    document = _present(said)
+    except RecursionError as error:
+        raise WireError("the body is nested too deeply") from error
     try:
         shape.model_validate(document)
     except ValidationError as error:
@@ -88,14 +93,15 @@ def _time(text: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
-    # A year at either end of the calendar has no time in another zone.
-    if moment is None or "T" not in text.upper().replace(" ", "T") or not 2 <= moment.year < 9999:
+    if moment is None or "T" not in text.upper().replace(" ", "T"):
         raise ValueError('write a time as RFC 3339, such as "2027-03-14T00:00:00Z"')
+    if not FIRST_YEAR <= moment.year < LAST_YEAR:
+        raise ValueError(f"{moment.year} is not a year from {FIRST_YEAR} to {LAST_YEAR - 1}")
     return text
 
 
 def _duration(text: str) -> str:
-    if not _DURATION.fullmatch(text):
+    if len(text) > LONGEST_DURATION or not _DURATION.fullmatch(text):
         raise ValueError('write a duration as ISO 8601, such as "PT1H"')
     return text
 
@@ -126,6 +132,12 @@ def _uri(text: str) -> str:
         good = False
     if not good:
         raise ValueError("write an absolute URI, such as https://utility.example/program")
+    return text
+
+
+def _a_token(text: str) -> str:
+    if not (text.isascii() and text.isprintable()) or len(text) > 4096:
+        raise ValueError("must be at most 4096 printable ASCII characters, to go into a header")
     return text
 
 
@@ -280,7 +292,7 @@ class ObjectOperation(Request):
     objects: list[Literal["PROGRAM", "EVENT", "REPORT", "SUBSCRIPTION", "VEN", "RESOURCE"]]
     operations: list[Literal["READ", "CREATE", "UPDATE", "DELETE"]]
     callbackUrl: Uri  # noqa: N815
-    bearerToken: str | None = None  # noqa: N815
+    bearerToken: Annotated[str, AfterValidator(_a_token)] | None = None  # noqa: N815
     mechanism: Literal["WEBHOOK"] | None = None  # of 3.1.1
 
 
@@ -289,7 +301,7 @@ class Subscription(Request):
 
     clientName: Name  # noqa: N815
     programID: ObjectId | None = None  # noqa: N815
-    objectOperations: list[ObjectOperation]  # noqa: N815
+    objectOperations: Annotated[list[ObjectOperation], Field(max_length=MOST_OPERATIONS)]  # noqa: N815
     targets: list[Name] | None = None
 
 

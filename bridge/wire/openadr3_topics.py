@@ -32,28 +32,44 @@ def topics(template: str, path: str) -> Mapping[str, str]:
 
 
 def shared(notice: Notice) -> Iterator[str]:
-    """Yield the topics, open to all, on which a notice is published."""
-    if notice.audiences:
-        return
+    """Yield the paths, open to all, at which a notice may be published: if it `is_shared`."""
     if notice.kind == "PROGRAM":
-        yield topic("programs", notice.operation)
-        if notice.operation != "CREATE":
-            yield topic(f"programs/{notice.document['id']}", notice.operation)
+        yield "programs"
+        yield f"programs/{notice.document['id']}"
     if notice.kind == "EVENT":
-        yield topic(f"programs/{notice.program}/events", notice.operation)
+        former = notice.former.program if notice.former else notice.program
+        for program in dict.fromkeys((former, notice.program)):
+            yield f"programs/{program}/events"
+
+
+def is_shared(path: str, notice: Notice) -> bool:
+    """Whether an object, as it is or was, belongs at a path that is open to all."""
+    elsewhere = notice.kind == "EVENT" and path != f"programs/{notice.program}/events"
+    return not notice.audiences and not elsewhere
+
+
+def is_one_object(notice: Notice, path: str) -> bool:
+    """Whether a path is that of the object itself."""
+    return path.endswith(f"/{notice.document['id']}")
 
 
 def of_business_logic(notice: Notice) -> Iterator[str]:
-    """Yield the topics, open to business logic only, on which a notice is published."""
+    """Yield the paths, open to business logic only, at which a notice is published."""
     if notice.kind != "PROGRAM":
-        yield topic(_COLLECTION[notice.kind], notice.operation)
+        yield _COLLECTION[notice.kind]
 
 
 def of_ven(notice: Notice, ven: str) -> Iterator[str]:
-    """Yield the topics, open to one ven only, on which a notice that concerns it is published."""
-    if notice.kind in {"PROGRAM", "EVENT"} and notice.audiences:
-        yield topic(f"vens/{ven}/{_COLLECTION[notice.kind]}", notice.operation)
+    """Yield the paths, open to one ven only, at which a notice may be published."""
+    if notice.kind in {"PROGRAM", "EVENT"}:
+        yield f"vens/{ven}/{_COLLECTION[notice.kind]}"
     if notice.kind == "RESOURCE" and notice.ven == ven:
-        yield topic(f"vens/{ven}/resources", notice.operation)
-    if notice.kind == "VEN" and notice.ven == ven and notice.operation != "CREATE":
-        yield topic(f"vens/{ven}", notice.operation)
+        yield f"vens/{ven}/resources"
+    if notice.kind == "VEN" and notice.ven == ven:
+        yield f"vens/{ven}"
+
+
+def ven_of(topic_name: str) -> str | None:
+    """Return the ven that a topic is open to only, if it is such a topic."""
+    steps = topic_name.removeprefix(f"{PREFIX}/").split("/")
+    return steps[1] if steps[0] == "vens" and len(steps) > 2 else None

@@ -11,6 +11,14 @@ from tests.conformance.vtn import Answer, Client, Vtn
 
 KINDS = ("programs", "events", "reports", "subscriptions", "vens", "resources")
 
+NAMES = {
+    "reports": "clientName",
+    "subscriptions": "clientName",
+    "resources": "resourceName",
+    "vens": "venName",
+    "programs": "programName",
+}
+
 
 @dataclass
 class Made:
@@ -122,3 +130,12 @@ class Making:
             if answer.status == 403:
                 answer = await self.bl.delete(path)
             assert answer.status in {200, 404}, answer.text
+
+
+async def swept(*clients: Client) -> None:
+    """Take away what is left of the kit's objects, by whoever may do so."""
+    for kind, named in NAMES.items():
+        for client in clients:
+            for left in await client.all(f"/{kind}"):
+                if left[named].startswith("kit-"):
+                    await client.delete(f"/{kind}/{left['id']}")

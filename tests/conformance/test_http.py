@@ -36,6 +36,14 @@ async def test_a_method_that_is_not_served_is_refused(method, path, bl, mqtt):
     assert method not in allowed
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+async def test_tokens_are_posted_for(method, bl):
+    answer = await bl.ask(method, "/auth/token", {} if method in {"PUT", "PATCH"} else None)
+    if answer.status in {404, 501}:
+        pytest.skip("tokens come from elsewhere")
+    assert (answer.status, "POST" in answer.headers["Allow"]) == (405, True)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sent", ["{", '{"a": 1,}', "[1, 2", "nope", "{'a': 1}", '{"a": NaN}', ""])
 async def test_a_body_that_is_not_json_is_refused(kind, sent, bl, ven1):
@@ -63,6 +71,13 @@ async def test_a_body_that_is_no_object_is_refused(kind, sent, bl, ven1):
 async def test_a_body_of_another_media_type_is_refused(sent, bl):
     answer = await bl.ask("POST", "/programs", program(), headers={"Content-Type": sent})
     assert answer.status == 415
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_kind_is_made_from_another_media_type(kind, make):
+    one, sent = await make.one(kind), {"Content-Type": "text/plain"}
+    assert (await one.writer.ask("POST", f"/{kind}", one.body, headers=sent)).status == 415
+    assert (await one.writer.ask("PUT", one.path, one.body, headers=sent)).status == 415
 
 
 @pytest.mark.parametrize("sent", ["application/json; charset=utf-8", "APPLICATION/JSON"])

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.conformance.mutants import MUTANTS, PLAIN, spoiled
+from tests.conformance.making import swept
+from tests.conformance.mutants import MUTANTS, PLAIN
+from tests.conformance.proxy import spoiled
+from tests.conformance.vtn import Client
 
 HERE = Path(__file__).parent
 WITHIN = 100.0
@@ -40,10 +43,14 @@ async def outcomes(vtn, mutant, http, tests):
     return became, told
 
 
-@pytest.fixture(scope="session")
-def as_it_is():
-    """What becomes of the named tests before the VTN itself, once for all mutants."""
-    return {}
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def as_it_is(vtn, http):
+    """What becomes of the named tests before the VTN itself, once for all mutants.
+
+    Before a mutant tests cannot always take away what they made, so that is done in the end.
+    """
+    yield {}
+    await swept(*(Client(vtn, http, token) for token in (vtn.ven1, vtn.ven2, vtn.bl)))
 
 
 @pytest_asyncio.fixture(loop_scope="session")

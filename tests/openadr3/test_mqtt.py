@@ -279,5 +279,5 @@ async def test_what_was_published_while_the_broker_was_away_comes_when_it_is_bac
 
 
 async def owed(call):
-    found = await call.bridge.store.subscriptions.owed_to_broker(0, 10)
+    found = await call.bridge.store.subscriptions.owed_to_broker(10)
     return len(found) == 3

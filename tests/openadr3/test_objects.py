@@ -210,7 +210,7 @@ async def test_a_name_is_free_again_and_the_history_stays(vtn):
         assert (await bl.get("/events")).json == []
         another = await bl.made("/programs", {"programName": "P"})
         assert another["id"] != program["id"]
-        former = "P until 2027-03-14T19:00:00Z"
+        former = f"P until 2027-03-14T19:00:00Z {program['id']}"
         assert [p["programName"] for p in await call.bridge.store.prices.programs(NOON)] == [
             "P",
             former,

@@ -1,10 +1,7 @@
 """`/auth/server` and `/auth/token`: client credentials for a short-lived token (RFC 6749)."""
 
-import asyncio
 import base64
-import time
-from binascii import Error as NotBase64
-from collections import defaultdict, deque
+from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
 from aiohttp import web
@@ -14,11 +11,9 @@ from bridge.clock import Clock
 from bridge.interfaces import Credentials
 from bridge.model import Document
 from bridge.vtn.openadr3.kinds import BASE
-from bridge.web import Problem, Route, reply_json
+from bridge.web import Patience, Problem, Route, reply_json
 
-AT_ONCE = 2  # secrets that are checked at the same time: each takes 16 MiB and 50 ms
-WRONG = 10  # secrets of one client from one address in a minute; then they have to wait
-MINUTE = 60.0
+WRONG, WRONG_IN_ALL = 10, 60  # secrets, of one client and in all, from one address in a minute
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -35,8 +30,7 @@ class Auth:
 
     def __init__(self, credentials: Credentials, clock: Clock) -> None:
         self._credentials, self._clock = credentials, clock
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._wrong: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
+        self._patience = Patience()
 
     def routes(self) -> list[Route]:
         """Return the routes; both are open."""
@@ -66,11 +60,14 @@ class Auth:
     async def _grant(self, request: web.Request) -> Document:
         if request.content_type != FORM:
             raise Refusal("invalid_request", f"write the request as {FORM}")
-        form = await request.post()
-        client_id, secret = _credentials(request, form)
+        try:
+            form = await request.post()
+        except (LookupError, ValueError) as error:
+            raise Refusal("invalid_request", "the form cannot be read") from error
+        pairs = _credentials(request, form)
         if _text(form, "grant_type") != "client_credentials":
             raise Refusal("unsupported_grant_type", "grant_type must be client_credentials")
-        client = await self._check(request.remote or "", client_id, secret)
+        client = await self._check(request.remote or "", pairs)
         asked = _text(form, "scope", "").split()
         scopes = self._credentials.narrow(client, asked)
         if scopes is None:
@@ -83,35 +80,34 @@ class Auth:
             "scope": " ".join(sorted(scopes)),
         }
 
-    async def _check(self, remote: str, client_id: str, secret: str) -> Document:
-        times = self._wrong[remote, client_id]
-        while times and time.monotonic() - times[0] > MINUTE:
-            times.popleft()
-        if len(times) >= WRONG:
-            raise Problem(429, "too many wrong secrets", {"Retry-After": f"{MINUTE:.0f}"})
-        async with self._turns:
-            client = await self._credentials.check(client_id, secret)
-        if client is None:
-            times.append(time.monotonic())
-            if len(self._wrong) > 10_000:
-                self._wrong.clear()
-            raise Refusal(
-                "invalid_client", "the client is not known, or its secret is another", 401
-            )
-        del self._wrong[remote, client_id]
-        return client
+    async def _check(self, remote: str, pairs: Sequence[tuple[str, str]]) -> Document:
+        """Return the client; those who guess have to wait, be it one client or many."""
+        keys = [(remote, ""), (remote, pairs[0][0])]
+        for key, most in zip(keys, (WRONG_IN_ALL, WRONG), strict=True):
+            if not self._patience.lasts(key, most):
+                raise Problem(429, "too many wrong secrets", {"Retry-After": "60"})
+        for key in keys:  # counted before it is known, so that many at once are counted, too
+            self._patience.note(key)
+        for client_id, secret in pairs:
+            if client := await self._credentials.check(client_id, secret):
+                for key in keys:
+                    self._patience.forget(key)
+                return client
+        raise Refusal("invalid_client", "no such client, or another secret", 401)
 
 
-def _credentials(request: web.Request, form: MultiMapping[object]) -> tuple[str, str]:
+def _credentials(request: web.Request, form: MultiMapping[object]) -> list[tuple[str, str]]:
+    """Return the id and secret; of HTTP Basic both as they are and as RFC 6749 encodes them."""
     kind, _, said = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() == "basic":
         try:
             client_id, colon, secret = base64.b64decode(said, validate=True).decode().partition(":")
-        except (NotBase64, ValueError) as error:
+        except ValueError as error:
             raise Refusal("invalid_request", "HTTP Basic cannot be read") from error
         if colon:
-            return unquote_plus(client_id), unquote_plus(secret)
-    return _text(form, "client_id"), _text(form, "client_secret")
+            pairs = [(client_id, secret), (unquote_plus(client_id), unquote_plus(secret))]
+            return list(dict.fromkeys(pairs))
+    return [(_text(form, "client_id"), _text(form, "client_secret"))]
 
 
 def _text(form: MultiMapping[object], name: str, default: str | None = None) -> str:

@@ -11,10 +11,11 @@ from aiohttp import ClientError, ClientTimeout
 
 from bridge.errors import Unfit
 from bridge.model import Document
-from bridge.outbound import Guarded, Policy
+from bridge.outbound import NOT_PUBLIC, Guarded, Policy
 
 Challenge = Literal["required", "best_effort", "off"]
 TIMEOUT = ClientTimeout(total=10)
+AT_ONCE = 8  # challenges, of all clients together
 LONGEST_ECHO = 4096  # bytes of an answer that are looked at
 
 
@@ -23,11 +24,13 @@ class Callbacks:
 
     def __init__(self, policy: Policy, challenge: Challenge) -> None:
         self._policy, self._challenge = policy, challenge
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def check(self, subscription: Document) -> None:
         """Raise Unfit where one of a subscription's callback URLs cannot be used."""
-        urls = {entry["callbackUrl"] for entry in subscription["objectOperations"]}
-        await asyncio.gather(*(self._check(url) for url in sorted(urls)))
+        for url in dict.fromkeys(e["callbackUrl"] for e in subscription["objectOperations"]):
+            async with self._turns:
+                await self._check(url)
 
     async def _check(self, text: str) -> None:
         url = await self._policy.check(text)
@@ -47,12 +50,12 @@ class Callbacks:
                     problem = f"answered {reply.status} without the word"
         except (ClientError, OSError, TimeoutError) as error:
             if _is_guarded(error):
-                raise Unfit(f"callbackUrl: {error}") from error
+                raise Unfit(NOT_PUBLIC) from error
             problem = f"did not answer ({type(error).__name__})"
         if problem and self._challenge == "required":
             raise Unfit(
-                f"callbackUrl: {text} {problem}; GET callbackUrl?echo=WORD must be answered"
-                " with 200 and the word in the body"
+                f"callbackUrl: {url.origin()} {problem}; GET callbackUrl?echo=WORD must be"
+                " answered with 200 and the word in the body"
             )
 
 

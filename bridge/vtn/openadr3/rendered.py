@@ -9,6 +9,7 @@ from bridge.parties import Caller, View
 from bridge.web import Representation
 
 Rendering = Callable[[], Awaitable[tuple[Representation, datetime | None]]]
+OVERHEAD = 4_096  # bytes that an entry takes beside its body
 MOST_ASKED = 10_000
 MOST = 32 * 1024 * 1024  # bytes of representations that are kept
 
@@ -19,7 +20,7 @@ class Rendered:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._kept: OrderedDict[Hashable, tuple[Representation, datetime | None]] = OrderedDict()
-        self._direct: dict[Hashable, tuple[Representation, datetime | None]] = {}
+        self._direct: dict[Hashable, Hashable] = {}  # who asks by which path → key
         self._visibility: dict[Hashable, View] = {}
         self._size = 0
         self._commits = self._seq = -1
@@ -28,7 +29,7 @@ class Rendered:
         """Return what the same caller was shown when it asked the same, if it is so still."""
         if self._commits != self._catalog.commits:
             return None
-        kept = self._direct.get((caller.client, caller.sees_all, asked))
+        kept = self._kept.get(self._direct.get((caller.client, caller.sees_all, asked)))
         return kept[0] if kept and (kept[1] is None or now < kept[1]) else None
 
     async def look_up(
@@ -42,10 +43,10 @@ class Rendered:
         if kept is None or not (kept[1] is None or now < kept[1]):
             kept = await render()
         if commits == self._catalog.commits:  # nothing was written meanwhile
-            self._keep(key, *kept)
+            self._keep(key, kept)
             if len(self._direct) >= MOST_ASKED:
                 self._direct.clear()
-            self._direct[caller.client, caller.sees_all, asked] = kept
+            self._direct[caller.client, caller.sees_all, asked] = key
         return kept[0]
 
     async def _freshen(self, commits: int) -> None:
@@ -69,9 +70,9 @@ class Rendered:
             self._visibility[who] = view
         return self._visibility[who]
 
-    def _keep(self, key: Hashable, shown: Representation, until: datetime | None) -> None:
-        former = self._kept.pop(key, None)
-        self._size += shown.size - (former[0].size if former else 0)
-        self._kept[key] = shown, until
+    def _keep(self, key: Hashable, kept: tuple[Representation, datetime | None]) -> None:
+        shown, former = kept[0], self._kept.pop(key, None)
+        self._size += shown.size + OVERHEAD - (former[0].size + OVERHEAD if former else 0)
+        self._kept[key] = kept
         while self._size > MOST:
-            self._size -= self._kept.popitem(last=False)[1][0].size
+            self._size -= self._kept.popitem(last=False)[1][0].size + OVERHEAD
