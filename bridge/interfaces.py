@@ -359,8 +359,13 @@ class Notebook(Protocol):
 class PriceHistory(Protocol):
     """Answers what prices were, are and will be."""
 
-    async def programs(self, at: datetime, name: str | None = None) -> list[Document]:
-        """Return all programs, or one, by name: how far prices reach, and when last asked for."""
+    async def programs(
+        self, at: datetime, name: str | None = None, *, public: bool = False
+    ) -> list[Document]:
+        """Return all programs, or one, by name: how far prices reach, and when last asked for.
+
+        The `public` ones are those that are there still and aimed at nobody.
+        """
 
     async def prices(self, question: PriceQuestion) -> list[PriceRow]:
         """Return the prices that are asked for, by program, series, start and since."""

@@ -351,6 +351,7 @@ class PriceQuestion:
     after: "Place | None" = None
     limit: int = 1000
     series: int | None = None  # one series of the program, else all of the payload type
+    public: bool = False  # only of programs that are there still and aimed at nobody
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,12 @@ def paint(db: Database, program: str, lo: int, hi: int, at: datetime) -> None:
     lo, hi = _widen(db, [s["id"] for s in known], lo, hi)
     events = rows(
         db,
-        "SELECT document, longest, cancelled_at, active_from FROM events WHERE program = ?"
-        " AND test = 0 AND active_to > ? AND active_from < ? ORDER BY issued DESC",
+        # What clients aim at some is not the price of a program that is for all.
+        "SELECT e.document, e.longest, e.cancelled_at, e.active_from FROM events e"
+        " JOIN origins o ON o.id = e.origin JOIN programs p ON p.id = e.program"
+        " WHERE e.program = ? AND e.test = 0 AND e.active_to > ? AND e.active_from < ?"
+        " AND NOT (o.source = 'vtn' AND e.audiences <> '[]' AND p.audiences = '[]')"
+        " ORDER BY e.issued DESC",
         (program, lo, hi),
     )
     layers: dict[tuple[str, str, str], list[list[Painted]]] = {}

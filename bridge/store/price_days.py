@@ -6,7 +6,7 @@ the program; its intervals have explicit periods, and ids that count from the da
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from bridge.model import Document, Event, Interval, Tariff
 from bridge.notation import day_span, from_millis, millis, to_json
 from bridge.store import series
-from bridge.store.packing import Kept, from_columns
+from bridge.store.packing import Kept, Names, from_columns, unpack
 from bridge.store.sqlite import one, rows
 from bridge.wire import openadr3
 
@@ -57,9 +57,24 @@ def render(db: Any, about: Document, lo: int, hi: int) -> Iterator[Event]:
         for kept in series.within(db, one_series["id"], begin, end, names):
             day = from_millis(kept.price.start).astimezone(zone).date()
             days.setdefault(day, []).append((one_series, kept))
+    first_known = _first_known(db, known, begin, end, zone, names) if days else {}
     for day in sorted(days):
         if max(k.price.start + k.price.length for _, k in days[day]) > lo:
-            yield _event(about, day, days[day])
+            yield _event(about, day, days[day], first_known.get(day))
+
+
+def _first_known(
+    db: Any, known: Sequence[Document], begin: int, end: int, zone: ZoneInfo,
+    names: Mapping[int, Names],
+) -> Mapping[date, int]:  # fmt: skip
+    """Return since when the first of days was known of which something was replaced since."""
+    found: dict[date, int] = {}
+    for one_series in known:
+        for day, _, data in series.replaced_days(db, one_series["id"], begin, end):
+            for kept in unpack(data, day, names):
+                local = from_millis(kept.price.start).astimezone(zone).date()
+                found[local] = min(kept.since, found.get(local, kept.since))
+    return found
 
 
 def dates(db: Any, about: Document, lo: int, hi: int) -> Iterator[date]:
@@ -161,7 +176,7 @@ def _name(about: Document, day: date) -> str:
     return f"{about['name']}-{day.isoformat()}"
 
 
-def _event(about: Document, day: date, said: list[Said]) -> Event:
+def _event(about: Document, day: date, said: list[Said], first_known: int | None) -> Event:
     name, begin = _name(about, day), day_span(day, about["zone"])[0]
     intervals = _intervals(said, millis(begin))
     known = [k.since for _, k in said]
@@ -189,7 +204,7 @@ def _event(about: Document, day: date, said: list[Said]) -> Event:
                 about["program"],
                 intervals,
                 units,
-                (from_millis(min(known)), from_millis(max(known))),
+                (from_millis(min([*known, first_known or known[0]])), from_millis(max(known))),
             )
         ),
         price_day=True,

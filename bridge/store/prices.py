@@ -26,13 +26,15 @@ from bridge.store.sqlite import Sqlite, one, rows
 _SERIES = """
 SELECT s.id, s.payload_type, s.unit, s.currency, s.longest, p.name
 FROM series s JOIN programs p ON p.id = s.program
-WHERE (? IS NULL OR s.payload_type = ?) AND (? IS NULL OR p.name = ?) ORDER BY p.name, s.id
+WHERE (? IS NULL OR s.payload_type = ?) AND (? IS NULL OR p.name = ?)
+AND (NOT ? OR (p.audiences = '[]' AND p.deleted IS NULL)) ORDER BY p.name, s.id
 """
 _PROGRAMS = """
 SELECT p.id, p.name AS programName, p.source, p.context, t.zone, t.basis, t.utility, t.rate,
     t.circuit, t.cca, t.derived_from
 FROM programs p LEFT JOIN tariffs t ON t.program = p.id
-WHERE ? IS NULL OR p.name = ? ORDER BY p.name
+WHERE (? IS NULL OR p.name = ?) AND (NOT ? OR (p.audiences = '[]' AND p.deleted IS NULL))
+ORDER BY p.name
 """
 _TARIFF = """
 SELECT p.name, p.context, s.id, s.payload_type, s.unit, s.currency, s.longest, t.*
@@ -50,11 +52,16 @@ class Prices:
     def __init__(self, file: Sqlite, sources: Sources) -> None:
         self._file, self._sources = file, sources
 
-    async def programs(self, at: datetime, name: str | None = None) -> list[Document]:
-        """Return all programs, or one, by name: how far prices reach, and when last asked for."""
+    async def programs(
+        self, at: datetime, name: str | None = None, *, public: bool = False
+    ) -> list[Document]:
+        """Return all programs, or one, by name: how far prices reach, and when last asked for.
+
+        The `public` ones are those that are there still and aimed at nobody.
+        """
 
         def read(db: Any) -> list[Document]:
-            return [_program(db, row, at) for row in rows(db, _PROGRAMS, (name, name))]
+            return [_program(db, row, at) for row in rows(db, _PROGRAMS, (name, name, public))]
 
         heard = await self._sources.answered_at()
         found = await self._file.read(read)
@@ -104,7 +111,7 @@ def _program(db: Any, row: Document, at: datetime) -> Document:
 def _answer(db: Any, question: PriceQuestion) -> Iterator[PriceRow]:
     names = series.component_names(db)
     kind, program, after = question.payload_type, question.program, question.after
-    for about in rows(db, _SERIES, (kind or None, kind, program, program)):
+    for about in rows(db, _SERIES, (kind or None, kind, program, program, question.public)):
         place = (about["name"], about["id"])
         if (after and place < after[:2]) or question.series not in {None, about["id"]}:
             continue

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlite_utils import Database
 
 from bridge.model import Document, Price, Publication, Tariff
-from bridge.notation import millis
+from bridge.notation import millis, to_json
 from bridge.store import changes, event_rows, price_days, programs, series
 from bridge.store.packing import Painted, to_columns
 from bridge.store.price_days import FACTS
@@ -30,14 +30,26 @@ def publish(db: Database, source: str, publication: Publication, at: datetime) -
         move = "UPDATE OR IGNORE programs SET source = ? WHERE context = ?"
         db.conn.execute(move, (source, tariff.context))
     program = programs.program_id(db, source, tariff.context, tariff.program, at, settled=False)
+    described = _described(db, program)
     _keep_facts(db, program, tariff, at)
     number = series.priced_id(
         db, program, tariff.payload_type, tariff.unit or "", tariff.currency or ""
     )
+    if described not in {None, _described(db, program)}:
+        changes.append(db, at, "UPDATE", "PROGRAM", program, after={"program": tariff.program})
     changed = _replace(db, number, publication, at)
     if changed.span:
         _tell(db, program, number, changed.span, at)
     return len(changed.new) or len(changed.gone)
+
+
+def _described(db: Database, program: str) -> str | None:
+    """Return all that a program says of itself beside its prices; None for a new one."""
+    tariff = one(db, "SELECT * FROM tariffs WHERE program = ?", (program,))
+    if tariff is None:
+        return None
+    facts = {name: tariff[name] for name in FACTS}
+    return to_json([facts, series.by_program(db, program)])
 
 
 def _replace(db: Database, number: int, publication: Publication, at: datetime) -> series.Replaced:

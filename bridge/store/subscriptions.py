@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlite_utils import Database
@@ -67,8 +67,11 @@ class Subscriptions:
             if about is None:
                 return [], []
             days = list(price_days.render(db, about, start, end))
-            gone = set(price_days.names(about, start, end)) - {d.name for d in days}
-            return days, [_bare_day(about, name) for name in sorted(gone)]
+            known = {day.name for day in days}
+            gone = [n for n in price_days.names(about, start, end) if n not in known]
+            # A day may be over and still be known.
+            gone = [n for n in gone if not price_days.of_date(db, about, _date(n))]
+            return days, [_bare_day(about, name) for name in gone]
 
         return await self._file.read(read)
 
@@ -205,6 +208,10 @@ def _subscribers(row: Document, caller: Caller, seen: View) -> Iterable[Subscrib
             objects=_readable(caller, entry["objects"]),
             operations=frozenset(entry["operations"]),
         )
+
+
+def _date(name: str) -> date:
+    return date.fromisoformat(name[-10:])
 
 
 def _bare_day(about: Document, name: str) -> Document:

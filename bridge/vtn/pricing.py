@@ -15,7 +15,7 @@ from bridge.clock import Clock
 from bridge.interfaces import PriceHistory
 from bridge.model import PRICE, Document, PriceQuestion, PriceRow
 from bridge.notation import read_time, to_json, write_time
-from bridge.web import Problem, Query, Route, read_query, reply_list, reply_tagged
+from bridge.web import CALLER, Problem, Query, Route, read_query, reply_list, reply_tagged
 
 LONGEST_PAGE = 10_000
 FIRST_YEAR, LAST_YEAR = 1900, 9999  # of times that can be asked for
@@ -78,14 +78,16 @@ class Pricing:
             ),
         ]  # fmt: skip
 
-    async def programs(self, _request: web.Request) -> web.Response:
+    async def programs(self, request: web.Request) -> web.Response:
         """GET /api/v1/programs."""
-        return reply_list(await self._history.programs(self._clock.now()), None)
+        found = await self._history.programs(self._clock.now(), public=_is_public(request))
+        return reply_list(found, None)
 
     async def prices(self, request: web.Request) -> web.Response:
         """GET /api/v1/prices: from the site's today on, where no start is given."""
         query: PricesQuery = read_query(request, PricesQuery)
-        about = await self._check(query)
+        public = _is_public(request)
+        about = await self._check(query, public)
         found = await self._history.prices(
             PriceQuestion(
                 query.program,
@@ -96,6 +98,7 @@ class Pricing:
                 query.revisions,
                 _read_cursor(query.cursor),
                 query.limit + 1,
+                public=public,
             )
         )
         page, more = found[: query.limit], len(found) > query.limit
@@ -111,7 +114,7 @@ class Pricing:
             reply.headers["Link"] = f'<{request.url.update_query(cursor=after)}>; rel="next"'
         return reply
 
-    async def _check(self, query: PricesQuery) -> Document | None:
+    async def _check(self, query: PricesQuery, public: bool) -> Document | None:
         """Return what there is to say of the program that is asked for."""
         now = self._clock.now()
         if query.start and query.end and query.end <= query.start:
@@ -121,14 +124,14 @@ class Pricing:
         if query.program is None and (query.revisions or query.as_of):
             raise Problem(400, "program: name one, to be told what was known of it")
         if query.program is not None:
-            found = await self._history.programs(now, query.program)
+            found = await self._history.programs(now, query.program, public=public)
             if not found:
                 raise Problem(
                     404, f"there is no program {query.program!r}; /api/v1/programs lists them"
                 )
             return found[0]
         if query.format == "evcc":
-            names = [p["programName"] for p in await self._history.programs(now)]
+            names = [p["programName"] for p in await self._history.programs(now, public=public)]
             if len(names) > 1:
                 raise Problem(
                     400, f"program: this form holds one program; name one of {', '.join(names)}"
@@ -138,6 +141,12 @@ class Pricing:
     def _today(self) -> datetime:
         local = self._clock.now().astimezone(self._zone)
         return local.replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
+
+
+def _is_public(request: web.Request) -> bool:
+    """Whether whoever asks has not shown that it may read everything."""
+    caller = request.get(CALLER)
+    return caller is None or caller.scopes.isdisjoint(("read", "read_all"))
 
 
 class Form(NamedTuple):
