@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from sqlite_utils import Database
@@ -25,16 +26,17 @@ MOST = 20_000  # readings in one report: they are written while others wait
 
 def keep(db: Database, report: Document, at: datetime) -> None:
     """Keep a report's usage payloads; what the same report said before is gone."""
-    found = [said for resource in report["resources"] for said in _readings(report, resource)]
+    said = (one for resource in report["resources"] for one in _readings(report, resource))
+    found = list(islice(said, MOST + 1))
     if len(found) > MOST:
-        raise Unfit(f"resources: hold {len(found)} readings; write at most {MOST} in one report")
+        raise Unfit(f"resources: hold more than {MOST} readings; write several reports")
     db.conn.execute("DELETE FROM readings WHERE report = ?", (report["id"],))
     write_many(
         db,
         "INSERT OR REPLACE INTO readings (meter, kind, start, length, value, exponent, unit,"
         " reading_type, quality, client, report, since)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        ((*said, report["clientID"], report["id"], millis(at)) for said in found),
+        ((*one, report["clientID"], report["id"], millis(at)) for one in found),
     )
 
 

@@ -228,7 +228,7 @@ def reported(resource: Document) -> Iterator[Reported]:
         )  # fmt: skip
         for payload in interval["payloads"]:
             count = len(payload["values"])
-            for n, value in enumerate(payload["values"][:MOST_INTERVALS]):
+            for n, value in enumerate(payload["values"]):
                 if is_amount(value):
                     yield Reported(
                         payload["type"],

@@ -36,20 +36,23 @@ class Rendered:
         self, caller: Caller, what: Hashable, asked: str, render: Rendering, now: datetime
     ) -> Representation:
         """Return what a caller sees of `what`, which it asks for by the path and query `asked`."""
-        commits = self._catalog.commits
-        await self._freshen(commits)
-        key = (await self._visible(caller), what)
-        kept = self._kept.get(key)
+        await self._freshen()
+        seq, who = self._seq, (caller.client, caller.sees_all)
+        view = self._visibility.get(who) or await self._catalog.visibility(caller)
+        kept = self._kept.get((view, what))
         if kept is None or not (kept[1] is None or now < kept[1]):
             kept = await render()
-        if commits == self._catalog.commits:  # nothing was written meanwhile
-            self._keep(key, kept)
+        await self._freshen()
+        if seq == self._seq:  # nothing was written meanwhile
+            self._keep((view, what), kept)
             if len(self._direct) >= MOST_ASKED:
                 self._direct.clear()
-            self._direct[caller.client, caller.sees_all, asked] = key
+            self._direct[*who, asked] = (view, what)
+            self._visibility[who] = view
         return kept[0]
 
-    async def _freshen(self, commits: int) -> None:
+    async def _freshen(self) -> None:
+        commits = self._catalog.commits
         if commits == self._commits:
             return
         seq = await self._catalog.latest()
@@ -59,16 +62,6 @@ class Rendered:
             self._visibility.clear()
             self._size = 0
         self._commits, self._seq = commits, seq
-
-    async def _visible(self, caller: Caller) -> Hashable:
-        """Return what tells apart those who see different things."""
-        who = (caller.client, caller.sees_all)
-        if who not in self._visibility:
-            commits, view = self._catalog.commits, await self._catalog.visibility(caller)
-            if commits != self._catalog.commits:
-                return view
-            self._visibility[who] = view
-        return self._visibility[who]
 
     def _keep(self, key: Hashable, kept: tuple[Representation, datetime | None]) -> None:
         shown, former = kept[0], self._kept.pop(key, None)
