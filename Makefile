@@ -17,8 +17,12 @@ $(VENV)/run.stamp: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . >&2
 	@touch $@
 
-# What the tests need beside it
+# What the tests need beside it; a broker is installed where that can be done, else its tests skip
 $(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.lock
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  { apt-get update -q && apt-get install -y -q --no-install-recommends mosquitto; } >&2; } || \
+	  echo "mosquitto is not at hand: tests with a broker are skipped" >&2
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
 	touch $@
 

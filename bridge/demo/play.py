@@ -36,6 +36,7 @@ path = "bridge.db"
 
 [vtn]
 listen = "127.0.0.1:{vtn}"
+anonymous_read = true
 
 [admin]
 listen = "127.0.0.1:{admin}"
@@ -170,6 +171,7 @@ Two devices print what the bridge tells them. Try, in another terminal:
 
   curl {vtn}/api/v1/programs
   curl '{vtn}/api/v1/prices?program=EV2A&format=csv'
+  curl '{vtn}/openadr3/3.1.0/events?active=true'
   curl {admin}/readyz
   curl -H 'Authorization: Bearer {token}' {admin}/api/v1/events
 
