@@ -17,7 +17,7 @@ async def test_a_device_connects_in_ten_lines(vtn):
         for c in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
         if "auth/token" in c
     ]
-    assert len(code.strip().splitlines()) <= 10
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
     async with vtn() as call:
         program = await call("bl").made("/programs", {"programName": "P"})
         await call("bl").made(
