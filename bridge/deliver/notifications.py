@@ -113,11 +113,12 @@ class Notifications:
             for path in topics.shared(notice):
                 yield from self._published_at(notice, path, partial(topics.is_shared, path), ALL)
         if self._published == "private":
-            for path in topics.of_business_logic(notice):
+            for path in (*topics.of_business_logic(notice), *topics.of_its_ven(notice)):
                 yield from self._published_at(notice, path, lambda _: True, ALL)
-            for ven, view in self._vens.items():
-                for path in topics.of_ven(notice, ven):
-                    yield from self._published_at(notice, path, partial(_is_vens, view), view)
+            if notice.audiences or (notice.former and notice.former.audiences):
+                for ven, view in self._vens.items():
+                    path = topics.aimed_at(notice, ven)
+                    yield from self._published_at(notice, path, partial(_is_aimed_at, view), view)
 
     def _published_at(
         self, notice: Notice, path: str, belongs: Callable[[Notice], bool], view: View
@@ -213,9 +214,9 @@ def _sees(view: View, notice: Notice) -> bool:
     return view.all or (notice.client is not None and notice.client == view.client)
 
 
-def _is_vens(view: View, notice: Notice) -> bool:
-    """Whether a notice belongs on a ven's own topics: what is aimed at it, or is its own."""
-    return _sees(view, notice) and not (notice.aimed and not notice.audiences)
+def _is_aimed_at(view: View, notice: Notice) -> bool:
+    """Whether an object belongs on a ven's own topics: what is aimed at nobody is for all."""
+    return bool(notice.audiences) and _sees(view, notice)
 
 
 def _concerns(subscriber: Subscriber, notice: Notice) -> bool:

@@ -59,14 +59,17 @@ def of_business_logic(notice: Notice) -> Iterator[str]:
         yield _COLLECTION[notice.kind]
 
 
-def of_ven(notice: Notice, ven: str) -> Iterator[str]:
-    """Yield the paths, open to one ven only, at which a notice may be published."""
-    if notice.kind in {"PROGRAM", "EVENT"}:
-        yield f"vens/{ven}/{_COLLECTION[notice.kind]}"
-    if notice.kind == "RESOURCE" and notice.ven == ven:
-        yield f"vens/{ven}/resources"
-    if notice.kind == "VEN" and notice.ven == ven:
-        yield f"vens/{ven}"
+def of_its_ven(notice: Notice) -> Iterator[str]:
+    """Yield the paths, open to one ven only, of the ven itself and its resources."""
+    if notice.kind == "RESOURCE":
+        yield f"vens/{notice.ven}/resources"
+    if notice.kind == "VEN":
+        yield f"vens/{notice.ven}"
+
+
+def aimed_at(notice: Notice, ven: str) -> str:
+    """Return the path, open to one ven only, of programs or events that are aimed at it."""
+    return f"vens/{ven}/{_COLLECTION[notice.kind]}"
 
 
 def ven_of(topic_name: str) -> str | None:

@@ -218,7 +218,8 @@ def fill(path, megabytes):
             ((r[1], r[2], r[3], r[4], r[5]) for r in rows),
         )
         seq = db.execute("SELECT max(seq) FROM changes").fetchone()[0]
-        db.execute("INSERT INTO cursors VALUES ('deliver', ?)", (seq,))
+        for name in ("deliver", "notify"):
+            db.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (name, seq))
         db.commit()
 
 
