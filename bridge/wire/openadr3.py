@@ -24,7 +24,7 @@ from bridge.notation import (
 MOST_INTERVALS = 20_000  # of one event, be they said or repeated
 MOST_PIECES = 2_000  # of one interval
 MOST_RANDOM = timedelta(days=1)
-_LAST = datetime(9000, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime(2, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 _YEARS = re.compile(r"P(\d+)Y")
 
 
@@ -94,7 +94,12 @@ def _looped(once: list[Interval], duration: str | None, longest: timedelta) -> I
 def _start(period: Document) -> datetime | None:
     """Return a period's start; none where it says "now" (0001-01-01, or 0000 in 3.0)."""
     said = period.get("start")
-    return None if not said or said[:4] in {"0000", "0001"} else read_time(said)
+    if not said or said[:4] in {"0000", "0001"}:
+        return None
+    try:
+        return min(max(read_time(said), _FIRST), _LAST)
+    except OverflowError:  # at an end of the calendar, in another zone
+        return _FIRST if said < "5" else _LAST
 
 
 def begins_now(document: Document) -> bool:

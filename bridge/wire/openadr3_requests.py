@@ -31,7 +31,6 @@ _DURATION = re.compile(
 )
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 INT32 = 2**31
-FIRST_YEAR, LAST_YEAR = 1900, 9000
 LONGEST_DURATION = 64  # characters
 MOST_OPERATIONS = 16  # of one subscription: each is called by itself
 LARGEST = Decimal(10) ** 30
@@ -95,8 +94,6 @@ def _time(text: str) -> str:
         moment = None
     if moment is None or "T" not in text.upper().replace(" ", "T"):
         raise ValueError('write a time as RFC 3339, such as "2027-03-14T00:00:00Z"')
-    if not FIRST_YEAR <= moment.year < LAST_YEAR:
-        raise ValueError(f"{moment.year} is not a year from {FIRST_YEAR} to {LAST_YEAR - 1}")
     return text
 
 

@@ -211,10 +211,13 @@ async def test_a_dead_subscriber_delays_no_other_and_410_ends_it(vtn):
         await call("bl").made("/programs", {"programName": "never told"})
         with beside(call.bridge.store.path) as db:
             admin = {"Authorization": f"Bearer {new_token(db, 'me', 'read', datetime.now(UTC))}"}
-        async with call.http.get(
-            f"{call.bridge.addresses['admin']}/api/v1/subscriptions", headers=admin
-        ) as reply:
-            items = (await reply.json())["items"]
-        assert [i["disabled"] for i in items] == [None, "answered 410 Gone"]
-        assert items[0]["owed"] == 7
+        url = f"{call.bridge.addresses['admin']}/api/v1/subscriptions"
+
+        async def owed():
+            async with call.http.get(url, headers=admin) as reply:
+                items = (await reply.json())["items"]
+            assert [i["disabled"] for i in items] == [None, "answered 410 Gone"]
+            return items[0]["owed"] == 7
+
+        await until(owed)
         assert len(alive.bodies) == 5

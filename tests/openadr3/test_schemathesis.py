@@ -40,7 +40,9 @@ async def test_no_request_gets_an_answer_that_the_schema_does_not_know(
         file = tmp_path / "schema.json"
         file.write_text(json.dumps(document))
         found = await run_schemathesis(file, url, static(who))
-    assert found[0] == 0, found[1][-6000:]
+    assert found[0] == 0, "\n".join(line[:400] for line in found[1].splitlines() if line.strip())[
+        -9000:
+    ]
 
 
 async def run_schemathesis(file, url, token):
