@@ -32,6 +32,7 @@ _DURATION = re.compile(
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 INT32 = 2**31
 LONGEST_DURATION = 64  # characters
+DEEPEST = 64  # of objects and lists in each other
 MOST_OPERATIONS = 16  # of one subscription: each is called by itself
 LARGEST = Decimal(10) ** 30
 
@@ -48,8 +49,6 @@ def read_request(shape: type["Request"], body: bytes) -> Document:
         document = _present(said)
     except (ValueError, ArithmeticError) as error:
         raise WireError(f"the body is not JSON: {error}") from error
-    except RecursionError as error:
-        raise WireError("the body is nested too deeply") from error
     try:
         shape.model_validate(document)
     except ValidationError as error:
@@ -68,12 +67,14 @@ def _is_text(value: Any) -> bool:
     return not isinstance(value, str) or not any("\ud800" <= c <= "\udfff" for c in value)
 
 
-def _present(value: Any) -> Any:
+def _present(value: Any, depth: int = 0) -> Any:
     """Return JSON without members that are null: they count as absent."""
+    if depth > DEEPEST:
+        raise WireError(f"the body is nested more than {DEEPEST} deep")
     if isinstance(value, dict):
-        return {k: _present(v) for k, v in value.items() if v is not None}
+        return {k: _present(v, depth + 1) for k, v in value.items() if v is not None}
     if isinstance(value, list):
-        return [_present(v) for v in value]
+        return [_present(v, depth + 1) for v in value]
     return value
 
 
