@@ -13,10 +13,9 @@ from typing import Literal
 from uuid import uuid4
 
 from bridge.clock import Clock
-from bridge.interfaces import Notebook
 from bridge.model import Change, Delivery, Document
 from bridge.notation import from_json, from_millis, millis, read_time, to_json
-from bridge.parties import BROKER, Notice, Subscriber, View
+from bridge.parties import BROKER, Notebook, Notice, Subscriber, View
 from bridge.supervise import Job
 from bridge.wire import openadr3_topics as topics
 

@@ -17,10 +17,9 @@ import structlog
 
 from bridge.clock import Clock
 from bridge.errors import DeviceError
-from bridge.interfaces import Notebook
 from bridge.model import Delivery, Ended
 from bridge.notation import from_json
-from bridge.parties import View
+from bridge.parties import Notebook, View
 from bridge.supervise import Job
 from bridge.wire import openadr3_topics as topics
 

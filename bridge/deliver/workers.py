@@ -11,13 +11,7 @@ import structlog
 
 from bridge.deliver.bodies import STATE
 from bridge.errors import DeviceError, Gone, Refused
-from bridge.interfaces import (
-    Crowd,
-    Device,
-    DeviceSurroundings,
-    Outbox,
-    Send,
-)
+from bridge.interfaces import Crowd, Device, DeviceSurroundings, Outbox, Send
 from bridge.model import Delivery, Ended
 from bridge.notation import LONGEST_RETRY_AFTER
 from bridge.supervise import Job, back_off, stop

@@ -7,11 +7,11 @@ from aiohttp import ClientTimeout
 
 from bridge.devices.posting import post
 from bridge.errors import Refused
-from bridge.interfaces import DeviceSurroundings, Notebook, Send
+from bridge.interfaces import DeviceSurroundings, Send
 from bridge.model import Delivery
 from bridge.notation import from_json
 from bridge.outbound import Policy
-from bridge.parties import SUBSCRIPTION
+from bridge.parties import SUBSCRIPTION, Notebook
 from bridge.wire import webhook
 
 TIMEOUT = ClientTimeout(total=10)  # Definition, Security, Webhooks: between 10 and 30 seconds

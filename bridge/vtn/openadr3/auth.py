@@ -8,8 +8,8 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from bridge.clock import Clock
-from bridge.interfaces import Credentials
 from bridge.model import Document
+from bridge.parties import Credentials
 from bridge.vtn.openadr3.kinds import BASE
 from bridge.web import Patience, Problem, Route, reply_json
 

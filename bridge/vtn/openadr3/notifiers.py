@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from bridge.errors import Unknown
-from bridge.interfaces import Objects as Catalog
 from bridge.model import Document
+from bridge.parties import Objects as Catalog
 from bridge.vtn.openadr3.kinds import BASE
 from bridge.web import CALLER, Problem, Route, reply_json
 from bridge.wire import openadr3_topics as names

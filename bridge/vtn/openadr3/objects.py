@@ -8,8 +8,8 @@ from aiohttp import web
 
 from bridge.clock import Clock
 from bridge.errors import Conflict, Forbidden, ObjectError, Unfit, Unknown
-from bridge.interfaces import Objects as Catalog
 from bridge.model import Document
+from bridge.parties import Objects as Catalog
 from bridge.vtn.openadr3.callbacks import Callbacks
 from bridge.vtn.openadr3.kinds import BASE, KINDS, Kind, to_wanted
 from bridge.vtn.openadr3.rendered import Rendered

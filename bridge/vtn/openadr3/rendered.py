@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from datetime import datetime
 
-from bridge.interfaces import Objects as Catalog
 from bridge.parties import Caller, View
+from bridge.parties import Objects as Catalog
 from bridge.web import Representation
 
 Rendering = Callable[[], Awaitable[tuple[Representation, datetime | None]]]
