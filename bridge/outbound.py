@@ -69,7 +69,10 @@ class Policy:
             raise Unfit("callbackUrl: holds a user or a password; use bearerToken")
         schemes = ("https", "http") if self.allow_http else ("https",)
         if url.scheme not in schemes or not host:
-            raise Unfit(f"callbackUrl: is not one of {' or '.join(schemes)}, with a host")
+            raise Unfit(
+                f"callbackUrl: must begin with {' or '.join(f'{s}://' for s in schemes)} and name"
+                " a host; [vtn.callbacks] allow_http allows http"
+            )
         if not all(self.allows(address) for address in await _addresses(host)):
             raise Unfit(NOT_PUBLIC)
         return url

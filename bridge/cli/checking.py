@@ -21,12 +21,17 @@ async def check_all(settings: Settings) -> list[Document]:
 
 
 async def _checks(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
-    yield "settings", True, f"{len(settings.sources)} sources, {len(settings.devices)} devices"
+    parts = ("sources", "devices", "clients")
+    yield "settings", True, ", ".join(f"{len(getattr(settings, p))} {p}" for p in parts)
     yield _store(settings)
     for source in settings.sources:
         if source.cert:
             yield _certificate(source)
         yield await _reach(source)
+    if settings.mqtt:
+        broker = settings.mqtt.address
+        says = await _connect(broker.host, broker.port, broker.tls)
+        yield "mqtt broker", not says, says or f"{broker.host}:{broker.port} answers"
     for device in settings.devices:
         host, port = device.url.host or "", device.url.port or 80
         says = await _connect(host, port, None)

@@ -281,3 +281,19 @@ async def test_what_was_published_while_the_broker_was_away_comes_when_it_is_bac
 async def owed(call):
     found = await call.bridge.store.subscriptions.owed_to_broker(10)
     return len(found) == 3
+
+
+async def test_check_says_whether_the_broker_answers(settings, mosquitto, tmp_path):
+    from bridge.cli.checking import check_all
+
+    broker = mosquitto()
+    made = settings(mqtt={"url": broker.url})
+
+    async def said():
+        (found,) = [c for c in await check_all(made) if c["check"] == "mqtt broker"]
+        return found["ok"]
+
+    assert not await said()
+    await broker.start()
+    assert await said()
+    await broker.stop()
