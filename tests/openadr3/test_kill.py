@@ -6,6 +6,7 @@ Shortened unless BRIDGE_LONG=1, which makes it 50 kills.
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
@@ -67,6 +68,7 @@ class Bridge:
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bridge", "run", "-c", str(self.folder / "bridge.toml"),
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={k: v for k, v in os.environ.items() if not k.startswith("COV")},
         )  # fmt: skip
         line = await asyncio.wait_for(self.process.stdout.readline(), 30)
         self.url = json.loads(line)["vtn"]
