@@ -162,6 +162,11 @@ Value = Annotated[
     AfterValidator(_value),
     WithJsonSchema({"anyOf": [{"type": t} for t in ("number", "string", "boolean")] + [_POINT]}),
 ]
+Token = Annotated[
+    str,
+    AfterValidator(_a_token),
+    WithJsonSchema({"type": "string", "pattern": "^[ -~]*$", "maxLength": 4096}),
+]
 Uri = Annotated[
     str,
     Field(min_length=2, max_length=8000),
@@ -290,7 +295,7 @@ class ObjectOperation(Request):
     objects: list[Literal["PROGRAM", "EVENT", "REPORT", "SUBSCRIPTION", "VEN", "RESOURCE"]]
     operations: list[Literal["READ", "CREATE", "UPDATE", "DELETE"]]
     callbackUrl: Uri  # noqa: N815
-    bearerToken: Annotated[str, AfterValidator(_a_token)] | None = None  # noqa: N815
+    bearerToken: Token | None = None  # noqa: N815
     mechanism: Literal["WEBHOOK"] | None = None  # of 3.1.1
 
 

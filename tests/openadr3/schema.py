@@ -22,6 +22,10 @@ def official() -> dict[str, Any]:
     _shown_types(schemas)
     # Without a type, a description may be anything at all.
     schemas["programRequest"]["properties"]["programDescriptions"]["items"]["type"] = "object"
+    # A token has to go into a header.
+    entry = schemas["subscriptionRequest"]["properties"]["objectOperations"]
+    entry["items"]["properties"]["bearerToken"] |= {"pattern": "^[ -~]*$", "maxLength": 4096}
+    entry["maxItems"] = 16
     _nulls(schemas)
     _answers(document["paths"])
     flows = document["components"]["securitySchemes"]["oAuth2ClientCredentials"]["flows"]
