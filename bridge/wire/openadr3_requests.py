@@ -27,7 +27,8 @@ from bridge.wire.openadr3 import is_number
 
 OBJECT_ID = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _DURATION = re.compile(
-    r"-?P(?=\d|T\d)(?:\d+Y)?(?:\d+M)?(?:\d+[DW])?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?"
+    r"-?P(?=[0-9]|T[0-9])(?:[0-9]+Y)?(?:[0-9]+M)?(?:[0-9]+[DW])?"
+    r"(?:T(?:[0-9]+H)?(?:[0-9]+M)?(?:[0-9]+(?:\.[0-9]+)?S)?)?"
 )
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 INT32 = 2**31
@@ -147,7 +148,9 @@ Time = Annotated[
 Duration = Annotated[
     str,
     AfterValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^{_DURATION.pattern}$", "maxLength": LONGEST_DURATION}
+    ),
 ]
 Integer = Annotated[int, Field(ge=-INT32, lt=INT32), BeforeValidator(_whole)]
 Positive = Annotated[int, Field(ge=0), BeforeValidator(_whole)]

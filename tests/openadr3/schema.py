@@ -26,6 +26,7 @@ def official() -> dict[str, Any]:
     entry = schemas["subscriptionRequest"]["properties"]["objectOperations"]
     entry["items"]["properties"]["bearerToken"] |= {"pattern": "^[ -~]*$", "maxLength": 4096}
     entry["maxItems"] = 16
+    schemas["duration"]["maxLength"] = 64  # P9999Y is the longest there is
     _nulls(schemas)
     _answers(document["paths"])
     flows = document["components"]["securitySchemes"]["oAuth2ClientCredentials"]["flows"]
