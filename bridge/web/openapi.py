@@ -96,6 +96,16 @@ def _query_parameters(route: Route) -> list[Document]:
     schema = route.query.model_json_schema()
     required = schema.get("required", [])
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": shape}
+        {"name": name, "in": "query", "required": name in required, "schema": _without_null(shape)}
         for name, shape in schema["properties"].items()
     ]
+
+
+def _without_null(shape: Document) -> Document:
+    """Return the schema of a query parameter: it is there or not, but never null."""
+    kinds = [kind for kind in shape.get("anyOf", ()) if kind != {"type": "null"}]
+    rest = {k: v for k, v in shape.items() if k not in {"anyOf", "default"} or v is not None}
+    if not kinds:
+        return rest
+    del rest["anyOf"]
+    return {**rest, **kinds[0]} if len(kinds) == 1 else {**rest, "anyOf": kinds}
