@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import sqlite3
 import subprocess
@@ -90,8 +89,9 @@ def issue(folder, name, kind="ec"):
     )
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
     (folder / f"{name}.key").write_bytes(key.private_bytes(*form, serialization.NoEncryption()))
-    (folder / f"{name}.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    return short_fingerprint((folder / f"{name}.crt").read_bytes())
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    (folder / f"{name}.crt").write_bytes(pem)
+    return short_fingerprint(pem)
 
 
 def free_port():
@@ -106,7 +106,7 @@ class Site:
     def __init__(self, folder: Path, certs: Path, *, upstream="", vtn=POLLED, reports=REPORTS):
         self.folder, self.certs = folder, certs
         self.config, self.database = folder / "bridge.toml", folder / "bridge.db"
-        port = free_port()
+        self.log, port = folder / "bridge.log", free_port()
         more = reports + (SOURCE.format(url=upstream) if upstream else "")
         (folder / "bl.secret").write_text(SECRETS["bl"])
         self.config.write_text(SETTINGS.format(port=port, certs=certs, vtn=vtn, more=more))
@@ -134,20 +134,20 @@ class Site:
         return StockVen(self.url, self.certs, name, **pinned, **settings)
 
     async def start(self):
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bridge", "run", "-c", str(self.config),
-            stdout=subprocess.PIPE, stderr=(self.folder / "bridge.log").open("ab"),
-            env=dict(os.environ),
-        )  # fmt: skip
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bridge", "run", "-c", str(self.config),
+                stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
         line = await asyncio.wait_for(self._process.stdout.readline(), 30)
-        assert line, (self.folder / "bridge.log").read_text()[-3000:]
+        assert line, self.log.read_text()[-3000:]
         self.ready = json.loads(line)
         assert self.ready["event"] == "ready"
 
     async def stop(self):
         self._process.terminate()
         await asyncio.wait_for(self._process.communicate(), 10)
-        assert self._process.returncode == 0, (self.folder / "bridge.log").read_text()[-3000:]
+        assert self._process.returncode == 0, self.log.read_text()[-3000:]
 
     @asynccontextmanager
     async def client(self):
