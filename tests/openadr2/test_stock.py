@@ -49,8 +49,8 @@ async def posted(client, name, values, start=NOON, **about):
     return await client.made("/events", prices(program["id"], f"{start:%Y-%m-%dT%H:%M:%SZ}", *values, **about))  # fmt: skip
 
 
-async def upstream_id(client, name):
-    """Return the id here of an event that the utility calls by this name."""
+async def id_here(client, name):
+    """Return the OpenADR 3 id of an event that the utility calls by this name."""
 
     async def found():
         listed = (await client.get("/events", params={"limit": 50})).json
@@ -116,8 +116,8 @@ async def test_a_price_day_answers_reports_and_a_cancellation(site, kind):
             assert datetime.fromisoformat(seen["start"]) == NOON
             assert seen["length"] == 24 * 3600
             utility.list(event("UP-1", NOON, signal(UTILITY), context="http://u.example/TOU"))
-            theirs = await upstream_id(bl, "UP-1")
-            assert intervals(await ven.until("event", id=theirs)) == hours(NOON, UTILITY)
+            theirs = await id_here(bl, "UP-1")
+            assert intervals(await ven.until("event", id="UP-1")) == hours(NOON, UTILITY)
 
             # it answers, and thinks better of it
             await answered(here, ours["id"], ("battery", 0, "optIn"))
@@ -150,7 +150,7 @@ async def test_a_price_day_answers_reports_and_a_cancellation(site, kind):
                 event("UP-1", NOON, signal(UTILITY), context="http://u.example/TOU",
                       modification=1, status="cancelled")
             )  # fmt: skip
-            for event_id in (ours["id"], theirs):
+            for event_id in (ours["id"], "UP-1"):
                 gone = await ven.until("update", id=event_id)
                 assert gone["status"] == "cancelled"
                 assert gone["modification"] > 0
@@ -250,11 +250,10 @@ async def test_what_is_aimed_at_one_is_not_seen_by_another(site):
                     "UP-3", NOON, signal(UTILITY), targets="<ei:resourceID>carport</ei:resourceID>"
                 ),
             )
-            up = [await upstream_id(bl, f"UP-{n}") for n in (1, 2, 3)]
             everyone = await posted(bl, "EV2A", LOCAL)
             for ven, expected in (
-                (battery, {aimed["id"], up[0], up[1], everyone["id"]}),
-                (charger, {up[1], up[2], everyone["id"]}),
+                (battery, {aimed["id"], "UP-1", "UP-2", everyone["id"]}),
+                (charger, {"UP-2", "UP-3", everyone["id"]}),
             ):
                 for event_id in expected:
                     await ven.until("event", id=event_id)
@@ -310,3 +309,70 @@ async def test_a_ven_that_was_removed_and_enrolled_again_finds_its_way_back(site
         made = await posted(bl, "EV2A", LOCAL)
         await ven.until("event", id=made["id"])
         await answered(here, made["id"], ("battery", 0, "optIn"))
+
+
+async def test_nothing_is_opted_out_of_that_was_not(site):
+    """The library opts out of all there is when a finished or cancelled event is listed again."""
+    here = site(reports="")
+    here.enrol("battery")
+    ven = here.ven("battery")
+    async with started(here), here.client() as bl, started(ven):
+        program = await bl.made("/programs", {"programName": "DR"})
+
+        def level(start, length):
+            return {
+                "programID": program["id"],
+                "intervalPeriod": {"start": f"{start:%Y-%m-%dT%H:%M:%SZ}", "duration": length},
+                "intervals": [{"id": 0, "payloads": [{"type": "SIMPLE", "values": [1]}]}],
+            }
+
+        now = datetime.now(UTC)
+        short = await bl.made("/events", level(now, "PT3S"))
+        endless = await bl.made("/events", level(NOON, "P9999Y"))
+        cancelled = await bl.made("/events", level(NOON + HOUR, "PT1H"))
+        for one in (short, endless, cancelled):
+            await answered(here, one["id"], ("battery", 0, "optIn"))
+        assert (await bl.delete(f"/events/{cancelled['id']}")).status == 200
+        await ven.until("update", id=cancelled["id"], status="cancelled")
+        for n in range(4):  # some of them after the first is over
+            later = await bl.made("/events", level(NOON + n * HOUR, "PT30M"))
+            await answered(here, later["id"], ("battery", 0, "optIn"))
+            polls = len(ven.saw("sent", type="oadrPoll"))
+            await ven.until("sent", polls + 1, type="oadrPoll")
+        assert datetime.now(UTC) > now + timedelta(seconds=4)
+        assert not ven.saw("logged", level="ERROR")
+        assert not [s for s in ven.saw("sent", type="oadrCreatedEvent") if "optOut" in s["xml"]]
+
+
+async def test_a_vtn_id_without_capitals_will_do(site):
+    """The library then says 452 beside answers that are good."""
+    here = site(reports="")
+    here.config.write_text(here.config.read_text().replace('"BRIDGE"', '"bridge"'))
+    here.enrol("battery")
+    ven = here.ven("battery")
+    async with started(here), here.client() as bl, started(ven):
+        made = await posted(bl, "EV2A", LOCAL)
+        await answered(here, made["id"], ("battery", 0, "optIn"))
+        (sent,) = ven.saw("sent", type="oadrCreatedEvent")
+        assert ">452<" in sent["xml"]
+
+
+async def test_a_ven_that_starts_again_is_the_same_one(site):
+    here = site()
+    here.enrol("battery")
+    async with started(here), here.client() as bl:
+        made = await posted(bl, "EV2A", LOCAL)
+        first, second = (here.ven("battery", reports=[METER]) for _ in range(2))
+        async with started(first):
+            had = await first.until("registered")
+            await answered(here, made["id"], ("battery", 0, "optIn"))
+            await kept(here, first)
+        before = len(here.readings("meter"))
+        async with started(second):
+            has = await second.until("registered")
+            assert {k: has[k] for k in ("ven_id", "registration_id")} == {
+                k: had[k] for k in ("ven_id", "registration_id")
+            }
+            await second.until("event", id=made["id"])  # it asks for all there is
+            await eventually(lambda: len(here.readings("meter")) >= before + 4, 30)
+            assert not second.saw("logged", level="ERROR")
