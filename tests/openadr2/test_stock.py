@@ -73,8 +73,7 @@ def sent_values(ven):
     found = []
     for line in ven.saw("sent", type="oadrUpdateReport"):
         found += re.findall(
-            r"<xcal:date-time>([^<]+)</xcal:date-time></xcal:dtstart><oadr:oadrReportPayload>"
-            r".*?<ei:value>([^<]+)</ei:value>",
+            r"<ei:interval><xcal:dtstart><xcal:date-time>([^<]+)<.*?<ei:value>([^<]+)</ei:value>",
             line["xml"],
         )
     return [(millis(datetime.fromisoformat(at)), Decimal(value)) for at, value in found]
@@ -293,6 +292,17 @@ async def test_two_sorts_of_reports_each_come_in_time(site):
         await ven.until("registered")
         for meter in ("meter", "other"):
             await kept(here, ven, meter)
+        assert not ven.saw("logged", level="ERROR")
+
+
+async def test_a_ven_that_measures_less_often_reports_all_the_same(site):
+    """The library never sends a report that is to hold one measurement and a half."""
+    here = site(reports=REPORTS.replace('"2s"', '"3s"'))
+    here.enrol("battery")
+    ven = here.ven("battery", reports=[{**METER, "sampling": [2, 60]}])
+    async with started(here, ven):
+        await ven.until("registered")
+        await kept(here, ven)
         assert not ven.saw("logged", level="ERROR")
 
 
