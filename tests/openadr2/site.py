@@ -173,10 +173,14 @@ class Site:
         return [(o["ven"], o["modification"], o["opt"]) for o in said]
 
     def readings(self, meter):
-        """Return what is kept of a meter: (start in ms, value, client), in the order of time."""
+        """Return what is kept of a meter in the order of time: (start in ms, value, client).
+
+        Energy is in Wh, as the VENs here measure it.
+        """
+        sql = (
+            "SELECT start, value, exponent + iif(unit = 'KWH', 3, 0), client FROM readings"
+            " WHERE meter = ? ORDER BY start"
+        )
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
-            found = db.execute(
-                "SELECT start, value, exponent, client FROM readings WHERE meter = ? ORDER BY start",
-                (meter,),
-            ).fetchall()
+            found = db.execute(sql, (meter,)).fetchall()
         return [(start, Decimal(v).scaleb(e), client) for start, v, e, client in found]
