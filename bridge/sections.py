@@ -258,10 +258,8 @@ class Vens(Address):
     @field_validator("vtn_id")
     @classmethod
     def _an_id(cls, value: str) -> str:
-        if value.islower() or not any(c.isalpha() for c in value):
-            raise ValueError(
-                f"{value!r} is read wrongly by some VENs: write one with a capital letter"
-            )
+        if not any(c.isalpha() for c in value):
+            raise ValueError(f"{value!r} is read as a number by some VENs; write a letter in it")
         return value
 
     @model_validator(mode="after")

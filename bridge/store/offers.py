@@ -7,7 +7,7 @@ number is the source's own, and grows whatever else changes what is offered.
 import asyncio
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -23,6 +23,7 @@ from bridge.store import event_rows, price_days, vens
 from bridge.store.publications import NEAR
 from bridge.store.sqlite import Sqlite, one, rows
 from bridge.vens import Offer
+from bridge.wire import openadr3
 from bridge.wire.openadr2 import read_event
 from bridge.wire.openadr2_offers import canonical
 from bridge.wire.openadr2_translated import Mains, translate
@@ -211,7 +212,8 @@ class _Saving:
         for event in events:
             row = one(self.db, "SELECT endless FROM events WHERE id = ?", (event.id,))
             endless = bool(row and row["endless"])
-            for dispatch in translate(event, endless=endless, mains=self.mains):
+            whole = replace(event, units=self._units(event))
+            for dispatch in translate(whole, endless=endless, mains=self.mains):
                 origin = dispatch.origin
                 yield Offer(
                     event=origin.foreign_id,
@@ -231,6 +233,12 @@ class _Saving:
                         write_event(dispatch), method="c14n", exclusive=True
                     ).decode(),
                 )
+
+    def _units(self, event: Event) -> Mapping[str, tuple[str | None, str | None]]:
+        """Return an event's units; where it says none, its program may (Definition, program)."""
+        row = one(self.db, "SELECT document FROM programs WHERE name = ?", (event.program,))
+        usual = openadr3.units(from_json(row["document"])) if row and row["document"] else {}
+        return {k: u if any(u) else usual.get(k, u) for k, u in event.units.items()}
 
     def _offer(self, prefix: str, offers: Collection[Offer], meaning: str) -> None:
         """Make these what is offered of a thing; what was and is no more is cancelled."""

@@ -45,7 +45,12 @@ async def posted(client, name, values, start=NOON, **about):
     """Write a program of this name, if it is new, and an event of hourly prices; return it."""
     known = (await client.get("/programs", params={"limit": 50})).json
     program = next((p for p in known if p["programName"] == name), None)
-    program = program or await client.made("/programs", {"programName": name})
+    unit = {"payloadType": "PRICE", "units": "KWH", "currency": "USD"}
+    described = {
+        "programName": name,
+        "payloadDescriptors": [{"objectType": "EVENT_PAYLOAD_DESCRIPTOR", **unit}],
+    }
+    program = program or await client.made("/programs", described)
     return await client.made("/events", prices(program["id"], f"{start:%Y-%m-%dT%H:%M:%SZ}", *values, **about))  # fmt: skip
 
 
@@ -288,7 +293,7 @@ async def test_two_sorts_of_reports_each_come_in_time(site):
     ven = here.ven(
         "battery", reports=[METER, {**METER, "resource": "other", "values": [9.5]}, status]
     )
-    async with started(here, ven):
+    async with started(here), started(ven):
         await ven.until("registered")
         for meter in ("meter", "other"):
             await kept(here, ven, meter)
@@ -300,7 +305,7 @@ async def test_a_ven_that_measures_less_often_reports_all_the_same(site):
     here = site(reports=REPORTS.replace('"2s"', '"3s"'))
     here.enrol("battery")
     ven = here.ven("battery", reports=[{**METER, "sampling": [2, 60]}])
-    async with started(here, ven):
+    async with started(here), started(ven):
         await ven.until("registered")
         await kept(here, ven)
         assert not ven.saw("logged", level="ERROR")
