@@ -191,7 +191,8 @@ def _item(kind: str, unit: str | None, currency: str | None, mains: Mains) -> st
         if unit not in _PRICED and unit is not None:
             return None
         name = _PRICED[unit] if unit else "currency"
-        return _text("oadr", name, name, currency, "none")
+        described = "currency" if name == "currencyPerThm" else name  # the schema has no other
+        return _text("oadr", name, described, currency, "none")
     if is_price(kind) or kind == SIMPLE or unit is None:
         return None
     if unit not in _MEASURED:

@@ -27,8 +27,7 @@ def write_event(dispatch: Dispatch) -> etree._Element:
     )
     if origin.baseline:
         event[-1].append(etree.fromstring(origin.baseline))
-    if origin.target_xml:
-        event.append(etree.fromstring(origin.target_xml))
+    event.append(etree.fromstring(origin.target_xml) if origin.target_xml else _EI.eiTarget())
     required = "always" if origin.response_required else "never"
     return _OADR.oadrEvent(event, _OADR.oadrResponseRequired(required))
 
