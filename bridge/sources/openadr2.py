@@ -23,6 +23,7 @@ from bridge.notation import Duration
 from bridge.sources.ven import Ven
 from bridge.wire.openadr2 import Listing, read_listing
 from bridge.wire.openleadr import Message
+from bridge.wire.signatures import Signer
 
 log = structlog.get_logger()
 
@@ -124,17 +125,15 @@ class OpenADR2(Frozen):
             self.tls()
 
     def _ven(self, context: ssl.SSLContext | None, known: Registration | None) -> Ven:
-        signing = None
+        signer = None
         if self.sign and self.cert and self.key:
-            signing = (
-                self.cert.read_bytes(),
-                certificates.read_key(self.key, self.passphrase()),
-            )
+            key = certificates.read_key(self.key, self.passphrase())
+            signer = Signer(self.cert.read_bytes(), key)
         return Ven(
             name=self.ven_name,
             url=str(self.vtn_url),
             context=context,
-            signing=signing,
+            signer=signer,
             fingerprint=self.vtn_fingerprint,
             proxy=str(self.proxy) if self.proxy else None,
             ven_id=self.ven_id,

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import aiohttp
 from aiohttp import ClientTimeout, DummyCookieJar, TCPConnector
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from lxml import etree
 from openleadr import OpenADRClient
 
@@ -19,6 +18,7 @@ from bridge.errors import SourceError, Unregistered, WireError
 from bridge.model import Answer, Registration
 from bridge.wire import openleadr
 from bridge.wire.openleadr import Message
+from bridge.wire.signatures import ReplayGuard, Signer
 
 LARGEST_ANSWER = 8_000_000  # bytes; about two years of hourly prices
 TIMEOUT = ClientTimeout(total=60, sock_connect=5, sock_read=20)
@@ -59,7 +59,7 @@ class Ven(OpenADRClient):
         name: str,
         url: str,
         context: ssl.SSLContext | None,
-        signing: tuple[bytes, PrivateKeyTypes] | None = None,
+        signer: Signer | None = None,
         fingerprint: str | None = None,
         proxy: str | None = None,
         ven_id: str | None = None,
@@ -69,10 +69,11 @@ class Ven(OpenADRClient):
         super().__init__(
             name, url, ven_id=known.ven_id if known else ven_id, show_fingerprint=False
         )
-        self._create_message: Callable[..., str] = openleadr.message_writer(*(signing or ()))
+        self._create_message: Callable[..., bytes] = openleadr.message_writer(signer)
         self._given_id = ven_id  # by the settings, for good
         self.registration_id = known.registration_id if known else None
-        self._signs = signing is not None
+        self._signs = signer is not None
+        self._guard = ReplayGuard()
         self._context, self._proxy = context, proxy
         self._pin = _Pin(fingerprint)
         self._session: aiohttp.ClientSession | None = None
@@ -207,21 +208,23 @@ class Ven(OpenADRClient):
         text = self._create_message(kind, ven_id=self.ven_id, **payload)
         await self._exchange(service, text, may_be_empty=True)
 
-    async def _perform_request(self, service: str, message: str) -> tuple[str, dict[str, Any]]:
+    async def _perform_request(self, service: str, message: bytes) -> tuple[str, dict[str, Any]]:
         """Carry openleadr's own requests (registration) over our transport."""
         answer = await self._exchange(service, message)
         self._refusal = answer.payload.get("response") or {}
         return answer.type, answer.payload
 
-    async def _exchange(self, service: str, text: str, *, may_be_empty: bool = False) -> Message:
+    async def _exchange(
+        self, service: str, content: bytes, *, may_be_empty: bool = False
+    ) -> Message:
         if self._session is None:
             raise SourceError("the connection to the VTN is closed")
         try:
             async with self._session.post(
-                f"{self.vtn_url}/{service}", data=text.encode(),
+                f"{self.vtn_url}/{service}", data=content,
                 ssl=self._context or True, proxy=self._proxy, allow_redirects=False,
             ) as reply:  # fmt: skip
-                content = await _limited(reply)
+                said = await _limited(reply)
                 if reply.status != OK:
                     raise SourceError(
                         f"the VTN answered HTTP {reply.status} {reply.reason or ''}".strip()
@@ -230,19 +233,15 @@ class Ven(OpenADRClient):
             raise SourceError("the VTN did not answer in time") from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
             raise SourceError(_explain(error)) from error
-        if not content and may_be_empty:
+        if not said and may_be_empty:
             return Message("", {}, etree.Element("nothing"))
-        if not content:
+        if not said:
             raise SourceError("the VTN answered nothing (HTTP 200 with an empty body)")
-        signed_by = self._is_peer if self._signs else None
+        signer = self._pin.peer if self._signs else None  # the very VTN that was connected to
         try:
-            return await asyncio.to_thread(openleadr.read_message, content, signed_by)
+            return await asyncio.to_thread(openleadr.read_message, said, signer, self._guard)
         except WireError as error:
             raise SourceError(str(error)) from error
-
-    def _is_peer(self, pem: str) -> bool:
-        """Whether a signer is the very VTN that the connection was made to."""
-        return ssl.PEM_cert_to_DER_cert(pem) == self._pin.peer
 
 
 async def _limited(reply: aiohttp.ClientResponse) -> bytes:
