@@ -60,7 +60,7 @@ def canonical(element: Any, method: str = C14N) -> bytes:
     """Return canonical XML of an element where it stands, with the namespaces in scope."""
     # lxml writes wrong default namespaces for an element within a document, so it is one alone.
     alone = etree.fromstring(etree.tostring(element, with_tail=False, encoding="UTF-8"))
-    return etree.tostring(alone, method="c14n", exclusive=method == EXCLUSIVE)
+    return etree.tostring(alone, method="c14n", exclusive=method == EXCLUSIVE, with_comments=False)
 
 
 def certificate_text(cert: x509.Certificate) -> str:
