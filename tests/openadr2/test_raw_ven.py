@@ -142,6 +142,18 @@ async def test_a_registration_ends_and_begins_again(site):
     assert (await ven.poll()).kind == "oadrResponse"
 
 
+async def test_a_ven_that_was_forgotten_registers_with_the_id_it_has(site):
+    # Asked to register again, a VEN names the registration it had, which is nobody's now.
+    ven = await site.registered("heater")
+    had = ven.registration_id
+    assert (await ven.cancel_registration()).good
+    assert (await ven.poll()).kind == "oadrRequestReregistration"
+    answer = await ven.register(registration_id=had)
+    assert (answer.kind, answer.code) == ("oadrCreatedPartyRegistration", 200)
+    assert ven.registration_id
+    assert (await ven.poll()).kind == "oadrResponse"
+
+
 @pytest.mark.parametrize("sign", SIGNS)
 async def test_a_day_of_prices_is_told_until_it_is_answered(site, sign):
     ven = await site.registered("heater", sign)
