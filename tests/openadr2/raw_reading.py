@@ -14,6 +14,12 @@ from tests.openadr2.raw_messages import EI, EMIX, OADR, PYLD, STRM, XCAL
 from tests.openadr2.raw_signatures import Signed
 
 PREFIXES = {"o": OADR, "e": EI, "p": PYLD, "m": EMIX, "c": XCAL, "t": STRM}
+# What a VTN answers with, each of which may say no
+REFUSALS = {
+    "oadrResponse", "oadrCreatedPartyRegistration", "oadrCanceledPartyRegistration",
+    "oadrRegisteredReport", "oadrUpdatedReport", "oadrCreatedOpt", "oadrCanceledOpt",
+    "oadrDistributeEvent",
+}  # fmt: skip
 PLAIN = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
 
 
@@ -148,6 +154,10 @@ class Answer:
     @property
     def good(self) -> bool:
         return self.status == 200 and self.code == 200
+
+    def refuses(self, code: int) -> bool:
+        """Whether it says no, with this code, in the way that 2.0b says no."""
+        return self.status == 200 and self.code == code and self.kind in REFUSALS
 
     def events(self) -> list[Event]:
         """Return the events of an oadrDistributeEvent."""

@@ -54,7 +54,7 @@ async def test_a_certificate_that_is_not_enrolled_does_nothing(tmp_path):
         everything["cancel their opt"] = messages.cancel_opt(ids.ven, ids.opt)
         for name, body in everything.items():
             answer = await stranger.send(body)
-            assert (answer.status, answer.kind, answer.code) == (200, "oadrResponse", 463), name
+            assert answer.refuses(463), (name, answer)
         assert site.dump() == had
 
 
@@ -71,7 +71,7 @@ async def test_an_enrolled_ven_does_nothing_in_anothers_name(tmp_path):
             if ids.ven not in body:
                 continue
             answer = await thief.send(body)
-            assert (answer.status, answer.kind, answer.code) == (200, "oadrResponse", 463), name
+            assert answer.refuses(463), (name, answer)
         for name, body in without_ven_id(ids).items():
             answer = await thief.send(body)
             assert answer.status == 200, name
@@ -103,9 +103,7 @@ async def refused(site, ven, content, service, name):
         f"{ven.url}/{service}", data=content, headers={"Content-Type": "application/xml"}
     ) as reply:
         answer = Answer.read(reply.status, await reply.read(), reply.content_type)
-    assert answer.status in {200, 400}, name
-    if answer.status == 200:
-        assert (answer.kind, answer.code) == ("oadrResponse", 463), name
+    assert answer.status == 400 or answer.refuses(463), (name, answer)
     assert site.dump() == had, name
 
 
@@ -157,4 +155,4 @@ async def test_signatures_are_asked_of_those_who_promised_them(tmp_path):
         assert (await signing.poll()).signed
         content = messages.wrap(messages.poll(signing.ven_id)).encode()
         answer = await signing.post(content, "OadrPoll")
-        assert (answer.kind, answer.code) == ("oadrResponse", 463)
+        assert answer.refuses(463), answer
