@@ -15,7 +15,7 @@ from aiohttp import ClientError
 
 from tests.openadr2.raw_messages import usage_offer
 from tests.openadr2.raw_site import Process, Site
-from tests.openadr2.test_raw_ven import PRICED, day, hour, readings
+from tests.openadr2.test_raw_ven import PRICED, asked_for, day, hour, readings
 from tests.openadr3.clients import until
 from tests.peers import LONG
 
@@ -186,10 +186,7 @@ async def home(site, number):
     """Return a VEN that is registered and was asked for a report."""
     ven = await site.registered(f"ven{number:02}")
     one = Home(ven, number)
-    (wanted,) = (
-        await ven.register_report(usage_offer(resource=f"meter-{number}"))
-    ).report_requests()
-    assert (await ven.created_report(wanted.id)).good
+    (wanted,) = await asked_for(ven, usage_offer(resource=f"meter-{number}"))
     one.request = wanted.id
     return one
 

@@ -12,10 +12,9 @@ from yarl import URL
 
 from tests.openadr2.mutations import fault_of, mutations
 from tests.openadr2.raw_faults import FAULTS
-from tests.openadr2.raw_messages import create_opt
 from tests.openadr2.raw_site import Process, Site
 from tests.openadr2.raw_ven import PREFIX
-from tests.openadr2.test_rogue import one_that_has
+from tests.openadr2.test_rogue import one_that_has, opted
 from tests.peers import LONG
 
 COUNT = 20_000 if LONG else 4_000
@@ -25,7 +24,7 @@ COUNT = 20_000 if LONG else 4_000
 @pytest.mark.timeout(1800 if LONG else 300)
 async def test_no_mutated_request_does_harm(tmp_path):
     site = Site(tmp_path)
-    bridge = Process(site)
+    bridge = Process(site, rate_limit=100_000)
     await bridge.start()
     try:
         ven, own = await one_that_has(site, "mutant")
@@ -45,7 +44,7 @@ async def test_no_mutated_request_does_harm(tmp_path):
                     faults.append(f"{one.name}: {fault}")
                 assert bridge.alive, one.name
             for name, make in FAULTS.items():
-                for content in make(ven, ven, create_opt(ven.ven_id, f"opt-{name}")):
+                for content in make(ven, ven, opted(ven, f"opt-{name}")):
                     answer = await ven.post(content, "EiOpt")
                     assert answer.status < 500, name
         assert not faults, "\n".join([*faults[:40], f"{len(faults)} of {COUNT}", f"{seen}"])

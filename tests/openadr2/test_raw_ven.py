@@ -13,12 +13,15 @@ from tests.openadr2.raw_ven import RawVen
 from tests.openadr3.clients import until
 
 SIGNS = [False, "rsa", "ec"]
-PRICED = {
-    "programName": "EV2A",
-    "payloadDescriptors": [
-        {"objectType": "EVENT_PAYLOAD_DESCRIPTOR", "payloadType": "PRICE", "units": "KWH", "currency": "USD"}
-    ],
-}  # fmt: skip
+
+
+def described(units="KWH"):
+    """Return what says in which unit and currency prices are."""
+    said = {"payloadType": "PRICE", "currency": "USD", **({"units": units} if units else {})}
+    return {"payloadDescriptors": [{"objectType": "EVENT_PAYLOAD_DESCRIPTOR", **said}]}
+
+
+PRICED = {"programName": "EV2A"}
 
 
 @pytest.fixture
@@ -91,7 +94,9 @@ async def test_a_request_is_answered_with_its_own_id(site):
         "007": messages.create_party_registration(ven_id=ven.ven_id, request_id="007"),
         "1.2.3": messages.register_report(ven.ven_id, [], "1.2.3"),
         "<r>": messages.update_report(ven.ven_id, [], "<r>"),
-        "10.0.0.1": messages.create_opt(ven.ven_id, "o", request_id="10.0.0.1"),
+        "10.0.0.1": messages.create_opt(
+            ven.ven_id, "o", request_id="10.0.0.1", available=[(hour(2), "PT1H")]
+        ),
         "é": messages.cancel_opt(ven.ven_id, "o", "é"),
     }.items():
         answer = await ven.send(body)
@@ -105,7 +110,6 @@ async def test_a_request_is_answered_with_its_own_id(site):
         ({"pull": False, "address": "https://127.0.0.1:9/x"}, 459),
         ({"profile": "2.0a"}, 459),
         ({"transport": "xmpp"}, 459),
-        ({"registration_id": "another"}, 452),
         ({"ven_id": "another"}, 463),
     ],
 )
@@ -118,8 +122,8 @@ async def test_a_registration_that_cannot_be_is_refused(site, about, code):
 
 async def test_a_registration_ends_and_begins_again(site):
     ven = await site.registered("heater")
-    answer = await ven.cancel_registration("another")
-    assert answer.code == 452
+    assert (await ven.cancel_registration("another")).refuses(452)
+    assert (await ven.register(registration_id="another")).refuses(452)
     assert (await ven.poll()).kind == "oadrResponse"
     had = ven.registration_id
     answer = await ven.cancel_registration()
@@ -161,7 +165,7 @@ async def test_a_day_of_prices_is_told_until_it_is_answered(site, sign):
     start = hour(1)
     async with site.bl() as bl:
         program = (await bl.made("/programs", PRICED))["id"]
-        event = await bl.made("/events", day(program, start, values))
+        event = await bl.made("/events", {**day(program, start, values), **described()})
     (one,), answer = await told(ven)
     assert answer.code in {0, 200}
     assert answer.text("e:vtnID") == VTN_ID
@@ -192,6 +196,33 @@ async def opts(site, event):
     said = [e for e in found if event in {e.get("id"), e.get("name"), e.get("foreign_id")}]
     assert said, found
     return [(o["ven"], o["modification"], o["opt"]) for o in said[0]["opts"]]
+
+
+@pytest.mark.parametrize(
+    ("units", "measure"),
+    [
+        ("KWH", "currencyPerKWh"),
+        ("KW", "currencyPerKW"),
+        ("THERMS", "currencyPerThm"),
+        (None, "currency"),
+    ],
+)
+async def test_the_unit_of_a_price_is_told(site, units, measure):
+    ven = await site.registered("heater")
+    async with site.bl() as bl:
+        program = (await bl.made("/programs", PRICED))["id"]
+        await bl.made("/events", {**day(program, hour(2), [0.1]), **described(units)})
+    (event,), _ = await told(ven)
+    assert (event.signals[0].measure, event.signals[0].unit) == (measure, "USD")
+
+
+async def test_a_unit_that_the_program_describes_is_told(site):
+    ven = await site.registered("heater")
+    async with site.bl() as bl:
+        program = (await bl.made("/programs", {**PRICED, **described()}))["id"]
+        await bl.made("/events", day(program, hour(2), [0.1]))
+    (event,), _ = await told(ven)
+    assert (event.signals[0].measure, event.signals[0].unit) == ("currencyPerKWh", "USD")
 
 
 async def test_an_event_changes_and_is_cancelled(site):
@@ -253,17 +284,12 @@ async def test_levels_are_told_and_the_next_come_first(site):
 @pytest.mark.parametrize("sign", SIGNS)
 async def test_reports_are_asked_for_and_what_they_say_is_kept(site, sign):
     ven = await site.registered("heater", sign)
-    answer = await ven.register_report(
-        messages.usage_offer(), messages.status_offer(), messages.history_offer()
-    )
-    assert (answer.kind, answer.code) == ("oadrRegisteredReport", 200)
-    wanted = {w.specifier: w for w in answer.report_requests()}
+    offers = (messages.usage_offer(), messages.status_offer(), messages.history_offer())
+    wanted = {w.specifier: w for w in await asked_for(ven, *offers)}
     assert set(wanted) == {"usage", "status", "history"}
     usage = wanted["usage"]
     assert (usage.every, usage.sampling) == (timedelta(minutes=15), timedelta(minutes=1))
     assert set(usage.points) == {"energy", "power"}
-    answer = await ven.created_report(*(w.id for w in wanted.values()))
-    assert (answer.kind, answer.code) == ("oadrResponse", 200)
     at = hour(-1)
     rows = [
         (at + timedelta(minutes=n), "PT1M", {"energy": n + 0.25, "power": 100 * n}) for n in (0, 1)
@@ -298,6 +324,23 @@ async def test_reports_are_asked_for_and_what_they_say_is_kept(site, sign):
     assert len(readings(site, "heater", wanted["history"].id)) == 2
     answer = await ven.register_report()
     assert (answer.kind, answer.code, answer.report_requests()) == ("oadrRegisteredReport", 200, [])
+
+
+async def asked_for(ven, *offers):
+    """Return what a VEN is asked for at once and, one by one, when it polls."""
+    answer = await ven.register_report(*offers)
+    assert (answer.kind, answer.code) == ("oadrRegisteredReport", 200)
+    found = answer.report_requests()
+    request_id = answer.text("e:eiResponse/p:requestID")
+    while True:
+        said = await ven.created_report(*(w.id for w in found), request_id=request_id)
+        assert (said.kind, said.code) == ("oadrResponse", 200)
+        answer = await ven.poll()
+        if answer.kind != "oadrCreateReport":
+            return found
+        request_id = answer.text("p:requestID")
+        assert not {w.id for w in answer.report_requests()} & {w.id for w in found}
+        found += answer.report_requests()
 
 
 def readings(site, ven, report=None):

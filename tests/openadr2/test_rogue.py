@@ -9,7 +9,7 @@ from tests.openadr2.raw_messages import usage_offer
 from tests.openadr2.raw_reading import Answer
 from tests.openadr2.raw_signatures import EXCLUSIVE
 from tests.openadr2.raw_site import served
-from tests.openadr2.test_raw_ven import PRICED, day, hour, told
+from tests.openadr2.test_raw_ven import PRICED, asked_for, day, hour, told
 
 
 async def one_that_has(site, name):
@@ -19,11 +19,15 @@ async def one_that_has(site, name):
         program = (await bl.made("/programs", {**PRICED, "programName": f"of-{name}"}))["id"]
         event = await bl.made("/events", day(program, hour(3), [0.1, 0.2]))
     await told(ven)
-    (wanted,) = (await ven.register_report(usage_offer())).report_requests()
-    assert (await ven.created_report(wanted.id)).good
+    (wanted,) = await asked_for(ven, usage_offer())
     assert (await ven.usage(wanted.id, hour(-1), {"energy": 1.5})).good
     assert (await ven.create_opt("opt-1", available=[(hour(5), "PT1H")])).good
     return ven, Ids(ven.ven_id, ven.registration_id, wanted.id, event["id"], 0, "opt-1")
+
+
+def opted(ven, opt_id):
+    """Return the body of an opt for an hour."""
+    return messages.create_opt(ven.ven_id, opt_id, available=[(hour(5), "PT1H")])
 
 
 def without_ven_id(ids):
@@ -111,7 +115,7 @@ async def refused(site, ven, content, service, name):
 async def test_a_bad_signature_is_refused(strict, kind):
     mine, other = [await strict.registered(name, kind) for name in ("mine", "other")]
     for name, make in FAULTS.items():
-        *before, last = make(mine, other, messages.create_opt(mine.ven_id, f"opt-{name}"))
+        *before, last = make(mine, other, opted(mine, f"opt-{name}"))
         for content in before:
             assert (await mine.post(content, "EiOpt")).good, name
         await refused(strict, mine, last, "EiOpt", name)
@@ -125,8 +129,8 @@ async def test_a_bad_signature_is_refused(strict, kind):
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
 async def test_no_message_is_put_in_a_signed_ones_place(strict, kind):
     mine = await strict.registered("mine", kind)
-    harmless = messages.create_opt(mine.ven_id, "harmless")
-    evil = messages.create_opt(mine.ven_id, "evil")
+    harmless = opted(mine, "harmless")
+    evil = opted(mine, "evil")
     for name, content in wrapped(mine, harmless, evil).items():
         await refused(strict, mine, content, "EiOpt", name)
     assert not strict.query("SELECT * FROM ven_opts")
@@ -141,7 +145,7 @@ async def test_each_good_way_to_sign_is_taken(strict, kind):
         {"covers": ("#oadrSignedObject", "#guards")},
         {"method": EXCLUSIVE},
     ):
-        body = messages.create_opt(mine.ven_id, messages.fresh("opt"))
+        body = opted(mine, messages.fresh("opt"))
         answer = await mine.post(good(mine, body, **otherwise), "EiOpt")
         assert (answer.kind, answer.code) == ("oadrCreatedOpt", 200), otherwise
         mine.check(answer.content)
