@@ -162,7 +162,8 @@ def of_others(own: Ids, other: Ids) -> Iterator[Mutation]:
         "cancel their opt": messages.cancel_opt(own.ven, other.opt),
     }
     for name, body in theirs.items():
-        refused = name != "canceled"
+        # An opt's id is its VEN's own: another may have one by the same.
+        refused = name not in {"canceled", "cancel their opt"}
         yield Mutation(
             f"theirs: {name}", "POST", path_of(body), XML, messages.wrap(body).encode(), refused
         )
@@ -182,9 +183,10 @@ def _drawn(name: str, body: str, draw: random.Random) -> Mutation | None:
         altered = message.encode()
         for kind in kinds:
             altered = TREES[kind](root, draw)
-            root = etree.fromstring(altered, etree.XMLParser(huge_tree=True, recover=True))
-            if root is None or len(root) < 1:
-                break
+            try:
+                root = etree.fromstring(altered, etree.XMLParser(huge_tree=True))
+            except etree.XMLSyntaxError:
+                break  # it is bad enough
         return Mutation(f"{name}: {', '.join(kinds)}", "POST", path, XML, altered)
     return _with_value(name, message, path, draw)
 

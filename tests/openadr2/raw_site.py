@@ -160,11 +160,12 @@ class Process:
         self.process: Any = None
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bridge", "run", "-c", str(self.file),
-            stdout=subprocess.PIPE, stderr=(self.site.folder / "bridge.log").open("ab"),
-            env={k: v for k, v in os.environ.items() if not k.startswith("COV")},
-        )  # fmt: skip
+        with (self.site.folder / "bridge.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "bridge", "run", "-c", str(self.file),
+                stdout=subprocess.PIPE, stderr=log,
+                env={k: v for k, v in os.environ.items() if not k.startswith("COV")},
+            )  # fmt: skip
         line = await asyncio.wait_for(self.process.stdout.readline(), 60)
         said = json.loads(line)
         self.site.url, self.site.vtn, self.site.admin = (

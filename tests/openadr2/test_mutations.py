@@ -3,11 +3,12 @@
 The short run is 4,000; BRIDGE_LONG=1 makes it 20,000.
 """
 
+import io
 import time
 from collections import Counter
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientConnectionError, ClientSession, ClientTimeout, TCPConnector
 from yarl import URL
 
 from tests.openadr2.mutations import fault_of, mutations
@@ -17,6 +18,7 @@ from tests.openadr2.raw_ven import PREFIX
 from tests.openadr2.test_rogue import one_that_has, opted
 from tests.peers import LONG
 
+LARGE = 500_000  # bytes that aiohttp does not like to send as they are
 COUNT = 20_000 if LONG else 4_000
 
 
@@ -38,7 +40,11 @@ async def test_no_mutated_request_does_harm(tmp_path):
             skip_auto_headers=["Content-Type", "User-Agent"],
         ) as http:  # fmt: skip
             for one in mutations(own, other, count=COUNT):
-                fault, status = await sent(http, site.url, one)
+                try:
+                    fault, status = await sent(http, site.url, one)
+                except ClientConnectionError:  # closed after the answer before; not twice
+                    seen["closed"] += 1
+                    fault, status = await sent(http, site.url, one)
                 seen[status] += 1
                 if fault:
                     faults.append(f"{one.name}: {fault}")
@@ -47,7 +53,10 @@ async def test_no_mutated_request_does_harm(tmp_path):
                 for content in make(ven, ven, opted(ven, f"opt-{name}")):
                     answer = await ven.post(content, "EiOpt")
                     assert answer.status < 500, name
-        assert not faults, "\n".join([*faults[:40], f"{len(faults)} of {COUNT}", f"{seen}"])
+        kinds = Counter(fault.partition(": ")[2] for fault in faults)
+        assert not faults, f"{len(faults)} of {COUNT}, {seen}:\n" + "\n".join(
+            f"{count} × {kind}" for kind, count in kinds.most_common(60)
+        )
         assert seen[200] > COUNT / 20, f"nearly nothing was understood: {seen}"
         assert untouched(site, own) == had
         assert (await ven.query()).text("e:registrationID") == own.registration
@@ -60,9 +69,10 @@ async def test_no_mutated_request_does_harm(tmp_path):
 async def sent(http, url, one):
     """Send a mutation; return what is wrong with the answer, and its status."""
     where = URL(url.removesuffix(PREFIX) + one.path, encoded=True)
+    body = io.BytesIO(one.body) if len(one.body) > LARGE else one.body or None
     begun = time.monotonic()
     async with http.request(
-        one.method, where, data=one.body or None, headers=one.headers, allow_redirects=False
+        one.method, where, data=body, headers=one.headers, allow_redirects=False
     ) as reply:
         content = await reply.read()
         seconds = time.monotonic() - begun
