@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from ssl import SSLContext
 from typing import Protocol
 
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
@@ -17,14 +19,16 @@ from bridge.deliver import FanOut, Notifications, Publisher, Workers
 from bridge.devices import Subscribers
 from bridge.ingest import ingest
 from bridge.interfaces import DeviceSurroundings
+from bridge.notation import ZERO
 from bridge.parties import Caller
 from bridge.scheduler import Scheduler
-from bridge.sections import Listener
+from bridge.sections import Address, Vens
 from bridge.sources import AnySource
 from bridge.store import Store, open_store
 from bridge.supervise import Health, Job, keep_running, stop
 from bridge.vtn.discovery import Announced, Announcement
 from bridge.vtn.gridx import GetPricing
+from bridge.vtn.openadr2 import Board, Endpoint, Identity, Offering, Outs, Services
 from bridge.vtn.openadr3 import Auth, Callbacks, Notifiers, Objects
 from bridge.vtn.pricing import Pricing
 from bridge.web import OpenApi, Route, make_site, serving
@@ -75,6 +79,8 @@ async def _settle(settings: Settings, store: Store, clock: Clock) -> None:
     await store.sources.sync([s.name for s in settings.sources], now)
     followed = {pattern for d in settings.devices for pattern in d.receiver.audience.programs}
     await store.devices.sync({d.receiver.name: d.kind for d in settings.devices}, now, followed)
+    if settings.openadr2 is None:
+        await store.offers.stop()
     await store.access.sync({c.id: (c.granted, c.secret()) for c in settings.clients}, now)
 
 
@@ -100,6 +106,7 @@ class _Parts:
         self.fan_out = FanOut(
             store.deliveries, receivers, clock, lambda: self.scheduler.clock_is_right
         )
+        self.vens = _Vens(settings.openadr2, self) if settings.openadr2 else None
         broker = settings.mqtt
         self.notifications = Notifications(
             store.subscriptions,
@@ -115,6 +122,8 @@ class _Parts:
             "notifications": self.notifications.run,
             "workers": self.workers.run,
         }
+        if self.vens:
+            jobs["offering"] = self.vens.offering.run
         if self.settings.mqtt:
             name = f"openadr-bridge-{self.store.id[:8]}"
             jobs["mqtt"] = Publisher(
@@ -152,7 +161,15 @@ class _Parts:
             store_path=self.store.path,
             clock_held_since=lambda: self.scheduler.held_since,
             failing_devices=lambda: self.workers.failing,
+            ven_silence=self.ven_silence,
+            identity_problem=lambda: self.vens.identity.problem if self.vens else None,
         )
+
+    @property
+    def ven_silence(self) -> timedelta:
+        """Return after how long a VEN's silence is told: a few polls, and a minute at least."""
+        vens = self.settings.openadr2
+        return max(timedelta(minutes=1), 3 * vens.poll_interval if vens else ZERO)
 
     def client_routes(self) -> list[Route]:
         """Return what clients may ask: OpenADR 3, prices, and the utility's API."""
@@ -173,8 +190,28 @@ class _Parts:
         """Return what the admin endpoint is asked."""
         vitals, overview = self.vitals(), self.store.overview
         pages = HealthPages(vitals, overview, self.clock)
-        api, metrics = Api(overview, self.health, self.clock), Metrics(vitals, overview)
+        api = Api(overview, self.health, self.clock, self.ven_silence)
+        metrics = Metrics(vitals, overview, self.clock)
         return [*pages.routes(), *metrics.routes(), *api.routes()]
+
+
+class _Vens:
+    """The VTN for OpenADR 2.0b devices."""
+
+    def __init__(self, settings: Vens, parts: _Parts) -> None:
+        store, clock = parts.store, parts.clock
+        self.identity = Identity(settings.files)
+        board = Board(store.vens, clock)
+        passing = [s.name for s in parts.settings.sources if getattr(s, "pass_opts", False)]
+        audiences = [d.receiver.audience for d in parts.settings.devices]
+        outs = Outs(store.vens, board, passing, audiences)
+        services = Services(
+            settings.vtn_id, settings.poll_interval, settings.wishes, store.vens, board, outs
+        )
+        self.endpoint = Endpoint(settings.terms, self.identity, services, board, store.vens, clock)
+        self.offering = Offering(
+            store.offers, store.vens, board, outs, settings.mains, settings.wishes, clock
+        )
 
 
 async def _serve(stack: AsyncExitStack, parts: _Parts) -> dict[str, str]:
@@ -185,22 +222,25 @@ async def _serve(stack: AsyncExitStack, parts: _Parts) -> dict[str, str]:
         return await access.caller(token, clock.now(), patient=patient)
 
     anonymous = ANONYMOUS if settings.vtn.anonymous_read else None
-    sites: list[tuple[str, Listener, web.Application]] = [
+    sites: list[tuple[str, Address, SSLContext | None, web.Application]] = [
         (
             "vtn",
             settings.vtn,
+            settings.vtn.tls(),
             make_site(
                 parts.client_routes(), authorize, largest_body=LARGEST_BODY, anonymous=anonymous
             ),
         )
     ]
+    if settings.openadr2 and parts.vens:
+        tls = parts.vens.identity.context
+        sites.append(("openadr2", settings.openadr2, tls, parts.vens.endpoint.site()))
     if settings.admin:
-        sites.append(("admin", settings.admin, make_site(parts.admin_routes(), authorize)))
+        site = make_site(parts.admin_routes(), authorize)
+        sites.append(("admin", settings.admin, settings.admin.tls(), site))
     return {
-        name: await stack.enter_async_context(
-            serving(site, listener.host, listener.port, listener.tls())
-        )
-        for name, listener, site in sites
+        name: await stack.enter_async_context(serving(site, listener.host, listener.port, tls))
+        for name, listener, tls, site in sites
     }
 
 
@@ -216,4 +256,6 @@ def _certificates(settings: Settings) -> dict[str, Path]:
     listeners = {"vtn": settings.vtn, "admin": settings.admin}
     found = {name: part.cert for name, part in listeners.items() if part}
     found |= {source.name: source.cert for source in settings.sources}
+    for n, path in enumerate(settings.openadr2.cert if settings.openadr2 else ()):
+        found["openadr2" if n == 0 else f"openadr2 {n + 1}"] = path
     return {name: path for name, path in found.items() if path}

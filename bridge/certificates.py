@@ -2,6 +2,7 @@
 
 import hashlib
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -43,6 +44,11 @@ def short_fingerprint(cert: bytes | str) -> str:
 def full_fingerprint(cert: bytes | str) -> str:
     """Return the whole SHA-256 of a PEM certificate, as colon hex."""
     return _colons(_digest(cert))
+
+
+def short_colons(digits: str) -> str:
+    """Return OpenADR's fingerprint of a SHA-256 that is written as plain hex."""
+    return _colons(digits[-20:])
 
 
 def fingerprint_matches(wanted: str, der: bytes) -> bool:
@@ -172,15 +178,69 @@ def explain_handshake(error: BaseException) -> str | None:
     return None
 
 
-def server_context(cert: Path, key: Path) -> ssl.SSLContext:
-    """Return a TLS context for a listener; TLS 1.2 or newer."""
+def server_context(
+    certs: Sequence[Path],
+    keys: Sequence[Path],
+    *,
+    clients: Path | None = None,
+    legacy_ciphers: bool = False,
+) -> ssl.SSLContext:
+    """Return a TLS context for a listener; TLS 1.2 or newer.
+
+    With `clients` each client must show a certificate of one of these authorities.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"{cert}, {key}: cannot be used together ({error})") from error
+    if legacy_ciphers:
+        context.set_ciphers(LEGACY_CIPHERS)
+    for cert, key in zip(certs, keys, strict=True):
+        try:
+            context.load_cert_chain(cert, key, "")
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(f"{cert}, {key}: cannot be used together ({error})") from error
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        _read(clients, "the file")
+        try:
+            context.load_verify_locations(clients)
+        except ssl.SSLError as error:
+            raise SettingsError(f"{clients}: holds no CA certificate ({error})") from error
     return context
+
+
+def end_of(der: bytes) -> datetime:
+    """Return when a certificate ends."""
+    return x509.load_der_x509_certificate(der).not_valid_after_utc
+
+
+def issue(
+    ca: Path, ca_key: Path, name: str, folder: Path, kind: str = "ec", days: int = 0
+) -> Certificate:
+    """Write a client's key and certificate by an authority of one's own; return the certificate.
+
+    The authority is that of the file's certificates whose key it is. Files that stand there are
+    kept, and refused.
+    """
+    key = read_key(ca_key)
+    public = key.public_key()
+    try:
+        known = x509.load_pem_x509_certificates(_read(ca, "a CA certificate"))
+    except ValueError as error:
+        raise SettingsError(f"{ca}: is not a PEM certificate ({error})") from error
+    authority = next((c for c in known if c.public_key() == public), None)
+    if authority is None or not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise SettingsError(f"{ca_key}: is not the key of a certificate in {ca}")
+    stem = folder / name
+    for path in (stem.with_name(f"{name}.crt"), stem.with_name(f"{name}.key")):
+        if path.exists():
+            raise SettingsError(f"{path}: is there already; move it away, or choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made = _make(name, kind, (key, authority), ExtendedKeyUsageOID.CLIENT_AUTH, days)
+        _write(stem, *made)
+    except OSError as error:
+        raise SettingsError(f"{folder}: cannot be written to ({error.strerror})") from error
+    return read_certificate(stem.with_name(f"{name}.crt"))
 
 
 def write_development_set(folder: Path, kind: str = "ec") -> list[Certificate]:
@@ -213,6 +273,7 @@ def _make(
     kind: str,
     issuer: tuple[_Key, x509.Certificate] | None,
     usage: x509.ObjectIdentifier | None,
+    days: int = 0,
 ) -> tuple[_Key, x509.Certificate]:
     key: _Key = (
         rsa.generate_private_key(65537, 2048)
@@ -229,7 +290,7 @@ def _make(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=DEV_DAYS))
+        .not_valid_after(now + timedelta(days=days or DEV_DAYS))
         .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
         .add_extension(
@@ -258,7 +319,7 @@ def _write(stem: Path, key: _Key, cert: x509.Certificate) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    secret = stem.with_suffix(".key")
+    secret = stem.with_name(f"{stem.name}.key")
     secret.touch(mode=0o600)
     secret.write_bytes(private)
-    stem.with_suffix(".crt").write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    stem.with_name(f"{stem.name}.crt").write_bytes(cert.public_bytes(serialization.Encoding.PEM))

@@ -19,7 +19,7 @@ from pydantic_settings import (
 from bridge.adders import Adder
 from bridge.devices import AnyDevice
 from bridge.errors import SettingsError
-from bridge.sections import Admin, Client, Mdns, Mqtt, Site, StoreFile, Vtn
+from bridge.sections import Admin, Client, Mdns, Mqtt, Site, StoreFile, Vens, Vtn
 from bridge.sources import AnySource
 from bridge.store.offered import VTN
 
@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     site: Site = Site()
     store: StoreFile = StoreFile()
     vtn: Vtn = Vtn()
+    openadr2: Vens | None = None
     admin: Admin | None = None
     sources: tuple[AnySource, ...] = ()
     devices: tuple[AnyDevice, ...] = ()
@@ -137,6 +138,8 @@ def _check_files(settings: Settings) -> None:
         _named(f"devices.{device.name}", device.secret)
     for client in settings.clients:
         _named(f"clients.{client.id}", client.secret)
+    if settings.openadr2:
+        _named("openadr2", settings.openadr2.check_files)
     if settings.mqtt:
         _named("mqtt", settings.mqtt.check_files)
 

@@ -301,6 +301,14 @@ class Overview(Protocol):
     async def list_subscriptions(self) -> list[Document]:
         """Return all subscriptions, with what each is owed and how it did last."""
 
+    async def list_vens(self, at: datetime) -> list[Document]:
+        """Return all OpenADR 2.0b VENs, with what each is owed, said and asked for."""
+
+    async def answers(
+        self, events: Collection[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], list[Document]]:
+        """Return what VENs answered to events: (source, foreign id) → answers."""
+
     async def list_events(
         self, after: str | None, limit: int, live: datetime | None
     ) -> list[Document]:

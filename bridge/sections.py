@@ -2,7 +2,8 @@
 
 import ipaddress
 import ssl
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -14,10 +15,13 @@ from bridge import certificates
 from bridge.deliver.publisher import PORTS, BrokerAddress
 from bridge.errors import SettingsError
 from bridge.model import Document, Frozen
-from bridge.notation import Zone
+from bridge.notation import SomeTime, Zone
 from bridge.outbound import Network, Policy
 from bridge.store.clients import ALIASES, SCOPES, scopes_of
+from bridge.vens import Wish
+from bridge.vtn.openadr2 import Files, Terms
 from bridge.vtn.openadr3 import Broker
+from bridge.wire.openadr2_translated import Mains
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -39,13 +43,10 @@ class StoreFile(Frozen):
     path: Path = Path("bridge.db")
 
 
-class Listener(Frozen):
-    """An address to serve at, with TLS where a certificate is given."""
+class Address(Frozen):
+    """An address to serve at."""
 
     listen: str
-    cert: Path | None = None
-    key: Path | None = None
-    insecure_http: bool = False
 
     @field_validator("listen")
     @classmethod
@@ -54,17 +55,6 @@ class Listener(Frozen):
         if not (colon and host and port.isdigit() and int(port) < 65536):
             raise ValueError('write host:port, such as "127.0.0.1:8080" or "[::1]:8080"')
         return value
-
-    @model_validator(mode="after")
-    def _safe(self) -> "Listener":
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key go together")
-        if not self.loopback and self.cert is None and not self.insecure_http:
-            raise ValueError(
-                f"listen = {self.listen!r} is open to the network without TLS; give cert and key, "
-                "listen on 127.0.0.1, or set insecure_http = true"
-            )
-        return self
 
     @property
     def host(self) -> str:
@@ -81,12 +71,31 @@ class Listener(Frozen):
         """Whether only this machine can reach it."""
         return self.host in LOOPBACK
 
+
+class Listener(Address):
+    """An address to serve at, with TLS where a certificate is given."""
+
+    cert: Path | None = None
+    key: Path | None = None
+    insecure_http: bool = False
+
+    @model_validator(mode="after")
+    def _safe(self) -> "Listener":
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        if not self.loopback and self.cert is None and not self.insecure_http:
+            raise ValueError(
+                f"listen = {self.listen!r} is open to the network without TLS; give cert and key, "
+                "listen on 127.0.0.1, or set insecure_http = true"
+            )
+        return self
+
     def tls(self) -> ssl.SSLContext | None:
         """Return the TLS context where a certificate is given."""
         if not (self.cert and self.key):
             return None
         certificates.check_match(self.cert, self.key)
-        return certificates.server_context(self.cert, self.key)
+        return certificates.server_context([self.cert], [self.key])
 
 
 def _network(value: object) -> object:
@@ -205,6 +214,87 @@ class Mdns(Frozen):
     name: str = Field("openadr-bridge", min_length=1, max_length=63)
     hostname: str | None = None  # default: this machine's, with .local
     base_path_style: Literal["spec", "slash"] = "spec"
+
+
+class Report(Frozen):
+    """A report that VENs are asked for, where they offer it."""
+
+    report: str = "TELEMETRY_USAGE"
+    ven: str = "*"
+    resource: str = "*"
+    every: SomeTime = timedelta(minutes=15)
+    sampling: SomeTime = timedelta(minutes=1)
+    history: SomeTime = timedelta(days=7)
+
+    @property
+    def wish(self) -> Wish:
+        """Return what is asked for."""
+        return Wish(**dict(self))
+
+
+class Vens(Address):
+    """The VTN for OpenADR 2.0b devices: always with TLS and client certificates."""
+
+    listen: str = "127.0.0.1:8081"
+    vtn_id: str = Field("BRIDGE", min_length=1, max_length=64)
+    cert: tuple[Path, ...]
+    key: tuple[Path, ...]
+    ca: Path
+    legacy_ciphers: bool = False
+    poll_interval: SomeTime = timedelta(seconds=10)
+    require_signatures: bool | Literal["per-ven"] = False
+    replay_window: SomeTime = timedelta(minutes=5)
+    clock_skew: SomeTime = timedelta(minutes=1)
+    rate_limit: int = Field(100, ge=1)
+    mains_hertz: Decimal = Decimal(60)
+    mains_voltage: Decimal = Decimal(120)
+    reports: tuple[Report, ...] = ()
+
+    @field_validator("cert", "key", mode="before")
+    @classmethod
+    def _some(cls, value: object) -> object:
+        return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("vtn_id")
+    @classmethod
+    def _an_id(cls, value: str) -> str:
+        if not any(c.isalpha() for c in value):
+            raise ValueError(f"{value!r} is read as a number by some VENs; write a letter in it")
+        return value
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "Vens":
+        if not self.cert or len(self.cert) != len(self.key):
+            raise ValueError("each cert needs its key, in the same order")
+        return self
+
+    @property
+    def files(self) -> Files:
+        """Return where certificates, keys and authorities are."""
+        return Files(self.cert, self.key, self.ca, self.legacy_ciphers)
+
+    @property
+    def terms(self) -> Terms:
+        """Return what is asked of each message."""
+        return Terms(
+            self.vtn_id, self.require_signatures, self.replay_window, self.clock_skew,
+            self.rate_limit,
+        )  # fmt: skip
+
+    @property
+    def wishes(self) -> tuple[Wish, ...]:
+        """Return what reports are asked for."""
+        return tuple(report.wish for report in self.reports)
+
+    @property
+    def mains(self) -> Mains:
+        """Return what is said of alternating current."""
+        return Mains(self.mains_hertz, self.mains_voltage)
+
+    def check_files(self) -> None:
+        """Raise SettingsError where a file cannot be used."""
+        self.files.context()
+        self.files.signers()
 
 
 def _secret(file: Path) -> str:

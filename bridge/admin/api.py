@@ -1,16 +1,17 @@
 """`/api/v1` of the admin listener: sources, devices, subscriptions, events and deliveries."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from aiohttp import web
 from pydantic import Field
 
+from bridge.certificates import short_colons
 from bridge.clock import Clock
 from bridge.interfaces import Overview
 from bridge.model import Document
-from bridge.notation import from_json, from_millis
+from bridge.notation import from_json, from_millis, write_duration
 from bridge.supervise import Health
 from bridge.web import Problem, Query, Route, describe, read_query, reply_json, reply_list
 
@@ -42,8 +43,11 @@ class DeliveriesQuery(PageQuery):
 class Api:
     """Shows what the bridge knows, and sends a delivery again."""
 
-    def __init__(self, overview: Overview, health: Health, clock: Clock) -> None:
+    def __init__(
+        self, overview: Overview, health: Health, clock: Clock, silence: timedelta
+    ) -> None:
         self._overview, self._health, self._clock = overview, health, clock
+        self._silence = silence  # of a VEN, after which it is said
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -54,6 +58,10 @@ class Api:
             Route(
                 "GET", f"{base}/subscriptions", self.subscriptions, read,
                 "Subscriptions of OpenADR 3 clients, and how each is doing",
+            ),
+            Route(
+                "GET", f"{base}/vens", self.vens, read,
+                "OpenADR 2.0b VENs: registration, what each is owed, said, reports",
             ),
             Route("GET", f"{base}/events", self.events, read, "Events, latest first", EventsQuery),
             Route(
@@ -75,6 +83,12 @@ class Api:
         """GET /api/v1/subscriptions."""
         return reply_list(await self._overview.list_subscriptions(), None)
 
+    async def vens(self, _request: web.Request) -> web.Response:
+        """GET /api/v1/vens."""
+        now = self._clock.now()
+        found = await self._overview.list_vens(now)
+        return reply_list([_ven(row, now - self._silence) for row in found], None)
+
     async def devices(self, _request: web.Request) -> web.Response:
         """GET /api/v1/devices."""
         return reply_list([_device(r) for r in await self._overview.list_devices()], None)
@@ -88,7 +102,10 @@ class Api:
         )
         page = found[: query.limit]
         more = f"{page[-1]['active_from']}:{page[-1]['id']}" if len(found) > query.limit else None
-        return reply_list([_event(r, now) for r in page], more)
+        answers = await self._overview.answers({(r["source"], r["foreign_id"]) for r in page})
+        return reply_list(
+            [_event(r, now, answers.get((r["source"], r["foreign_id"]), [])) for r in page], more
+        )
 
     async def deliveries(self, request: web.Request) -> web.Response:
         """GET /api/v1/deliveries."""
@@ -139,7 +156,40 @@ def _device(row: Document) -> Document:
     }
 
 
-def _event(row: Document, now: datetime) -> Document:
+def _ven(row: Document, silent_since: datetime) -> Document:
+    registered = row["registration_id"] is not None
+    heard = row["heard"]
+    return {
+        "id": row["name"],
+        "ven_id": row["ven_id"],
+        "ven_name": row["ven_name"],
+        "registered": registered,
+        "registered_at": _time(row["registered"]),
+        "last_seen": heard,
+        "silent": registered and (heard is None or heard < silent_since),
+        "signs": row["signs"],
+        "test_events": row["test_events"],
+        "programs": row["programs"],
+        "resources": row["resources"],
+        "groups": row["groups"],
+        "certificates": [
+            {
+                "fingerprint": short_colons(c["sha256"] or c["fingerprint"]),
+                "sha256": c["sha256"],
+                "first_seen": _time(c["seen"]),
+                "not_after": _time(c["ends"]),
+            }
+            for c in row["certificates"]
+        ],
+        "owed": row["owed"],
+        "answers": row["answers"],
+        "opts": row["opts"],
+        "reports": [{**r, "every": write_duration(r["every"])} for r in row["reports"]],
+        "messages": row["messages"],
+    }
+
+
+def _event(row: Document, now: datetime, opts: list[Document]) -> Document:
     start, end = from_millis(row["active_from"]), from_millis(row["active_to"])
     status = "cancelled" if row["cancelled_at"] is not None else "completed"
     if status == "completed" and now < end:
@@ -157,6 +207,7 @@ def _event(row: Document, now: datetime) -> Document:
         "opt": row["opt"],
         "opt_due": _time(row["opt_due"]),
         "opt_told": row["opt_told"],
+        "opts": opts,
         "event": from_json(row["document"]),
     }
 

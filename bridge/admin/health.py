@@ -12,7 +12,7 @@ from bridge.clock import Clock
 from bridge.errors import SettingsError
 from bridge.interfaces import Overview
 from bridge.model import Audience, Document
-from bridge.notation import from_json, from_millis
+from bridge.notation import from_json, from_millis, millis
 from bridge.supervise import Health, Job
 from bridge.web import Route, reply_json
 
@@ -31,6 +31,8 @@ class Vitals:
     store_path: Path
     clock_held_since: Callable[[], datetime | None]
     failing_devices: Callable[[], Mapping[str, int]]
+    ven_silence: timedelta = timedelta(minutes=1)  # after which a VEN's is told
+    identity_problem: Callable[[], str | None] = lambda: None  # of renewed certificates
 
 
 class HealthPages:
@@ -84,12 +86,17 @@ class HealthPages:
             checks[f"source:{name}"] = _source(self._vitals.health.job(f"source:{name}"))
         for name, path in self._vitals.certificates.items():
             checks[f"certificate:{name}"] = self._certificate(path)
+        if problem := self._vitals.identity_problem():
+            checks["certificate:openadr2"] |= {"ok": False, "problem": problem}
+        vens = await self._overview.list_vens(self._clock.now())
+        if vens:
+            checks["vens"] = {"ok": True, **self._vens(vens)}
         checks["deliveries"] = {
             "ok": True,
             **await self._deliveries(),
             "failing_devices": failing,
         }
-        checks["events"] = {"ok": True, "matching_no_device": await self._unmatched()}
+        checks["events"] = {"ok": True, "matching_no_device": await self._unmatched(vens)}
         return checks
 
     def _scheduler(self) -> Document:
@@ -114,19 +121,40 @@ class HealthPages:
         oldest = counts.get("oldest")
         return {"owed": counts.get("owed"), "oldest": from_millis(oldest) if oldest else None}
 
-    async def _unmatched(self) -> list[Document]:
-        """Return live events that are aimed at nobody whom the settings name."""
+    def _vens(self, vens: Sequence[Document]) -> Document:
+        """Return which VENs say nothing, and whose certificates end soon."""
+        now = self._clock.now()
+        registered = [v for v in vens if v["registration_id"] is not None]
+        late = now - self._vitals.ven_silence
+        soon = millis(now + EXPIRY_WARNING)
+        return {
+            "registered": len(registered),
+            "silent": [v["name"] for v in registered if v["heard"] is None or v["heard"] < late],
+            "renew_soon": sorted(
+                {v["name"] for v in vens for c in v["certificates"] if (c["ends"] or soon) < soon}
+            ),
+        }
+
+    async def _unmatched(self, vens: Sequence[Document]) -> list[Document]:
+        """Return live events that are aimed at nobody who is known."""
+        audiences = [*self._vitals.audiences, *map(_audience, vens)]
         live = await self._overview.list_events(None, 1000, self._clock.now())
         return [
             {"source": e["source"], "event": e["foreign_id"], "program": e["program"]}
             for e in live
-            if e["cancelled_at"] is None and not self._matches(e)
+            if e["cancelled_at"] is None and not _matches(e, audiences)
         ]
 
-    def _matches(self, row: Document) -> bool:
-        aimed = [frozenset(a) for a in from_json(row["audiences"])]
-        test = bool(row["test"])
-        return any(a.includes(row["program"], aimed, test=test) for a in self._vitals.audiences)
+
+def _matches(row: Document, audiences: Sequence[Audience]) -> bool:
+    aimed = [frozenset(a) for a in from_json(row["audiences"])]
+    test = bool(row["test"])
+    return any(a.includes(row["program"], aimed, test=test) for a in audiences)
+
+
+def _audience(ven: Document) -> Audience:
+    names = frozenset((ven["name"], ven["ven_id"], *ven["resources"], *ven["groups"]))
+    return Audience(tuple(ven["programs"]), names, ven["test_events"])
 
 
 def _source(job: Job) -> Document:

@@ -10,7 +10,8 @@ from prometheus_client.registry import Collector
 
 from bridge import __version__
 from bridge.admin.health import Vitals
-from bridge.certificates import read_certificate
+from bridge.certificates import read_certificate, short_colons
+from bridge.clock import Clock
 from bridge.errors import SettingsError
 from bridge.interfaces import Overview
 from bridge.web import Route
@@ -19,8 +20,8 @@ from bridge.web import Route
 class Metrics:
     """Answers with gauges, worked out anew at each scrape."""
 
-    def __init__(self, vitals: Vitals, overview: Overview) -> None:
-        self._vitals, self._overview = vitals, overview
+    def __init__(self, vitals: Vitals, overview: Overview, clock: Clock) -> None:
+        self._vitals, self._overview, self._clock = vitals, overview, clock
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -29,7 +30,16 @@ class Metrics:
     async def metrics(self, _request: web.Request) -> web.Response:
         """GET /metrics."""
         registry = CollectorRegistry()
-        registry.register(_Snapshot([*self._program(), *self._sources(), *await self._devices()]))
+        registry.register(
+            _Snapshot(
+                [
+                    *self._program(),
+                    *self._sources(),
+                    *await self._devices(),
+                    *await self._vens(),
+                ]
+            )
+        )
         return web.Response(
             body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
@@ -61,6 +71,27 @@ class Metrics:
                 heard,
             ),
             _by("source", "bridge_source_failures", "Failures in a row", failures),
+        ]
+
+    async def _vens(self) -> list[Metric]:
+        vens = await self._overview.list_vens(self._clock.now())
+        heard = {v["name"]: v["heard"].timestamp() for v in vens if v["heard"]}
+        ends = GaugeMetricFamily(
+            "bridge_ven_certificate_not_after_timestamp_seconds",
+            "When a VEN's certificate ends",
+            labels=["ven", "fingerprint"],
+        )
+        for ven in vens:
+            for found in ven["certificates"]:
+                if found["ends"]:
+                    ends.add_metric(
+                        [ven["name"], short_colons(found["sha256"])], found["ends"] / 1000
+                    )
+        owed = {v["name"]: float(len(v["owed"])) for v in vens}
+        return [
+            _by("ven", "bridge_ven_last_seen_timestamp_seconds", "When a VEN last spoke", heard),
+            _by("ven", "bridge_ven_events_owed", "Events that a VEN has still to answer", owed),
+            ends,
         ]
 
     async def _devices(self) -> list[Metric]:

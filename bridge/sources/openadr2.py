@@ -57,6 +57,7 @@ class OpenADR2(Frozen):
     opt: Literal["always", "never", "manual"] = "always"
     opt_deadline: Duration = timedelta(minutes=10)
     opt_default: OptType = "optIn"
+    pass_opts: bool = False
     max_open_ended: Duration = timedelta(hours=24)
     programs: Mapping[str, Program] = {}
 

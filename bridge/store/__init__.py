@@ -13,11 +13,13 @@ from bridge.store.devices import Devices
 from bridge.store.events import Events
 from bridge.store.files import locked, prepare
 from bridge.store.moments import Moments
+from bridge.store.offers import Offers
 from bridge.store.overview import Overview
 from bridge.store.prices import Prices
 from bridge.store.readings import Readings
 from bridge.store.sources import Sources
 from bridge.store.sqlite import Sqlite
+from bridge.store.standing import Vens
 from bridge.store.subscriptions import Subscriptions
 from bridge.store.vault import Vault
 
@@ -34,11 +36,13 @@ class Store:
     devices: Devices
     events: Events
     moments: Moments
+    offers: Offers
     overview: Overview
     prices: Prices
     readings: Readings
     sources: Sources
     subscriptions: Subscriptions
+    vens: Vens
 
 
 @asynccontextmanager
@@ -53,7 +57,7 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
         file = Sqlite(path)
         sources, devices, events = Sources(file), Devices(file), Events(file)
         deliveries = Deliveries(file, sources)
-        subscriptions = Subscriptions(file, vault)
+        subscriptions, known = Subscriptions(file, vault), Vens(file)
         try:
             yield Store(
                 id=store_id,
@@ -64,11 +68,13 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
                 devices=devices,
                 events=events,
                 moments=Moments(file),
-                overview=Overview(sources, devices, events, deliveries, subscriptions),
+                offers=Offers(file),
+                overview=Overview(sources, devices, events, deliveries, subscriptions, known),
                 prices=Prices(file, sources),
                 readings=Readings(file),
                 sources=sources,
                 subscriptions=subscriptions,
+                vens=known,
             )
         finally:
             await file.close()

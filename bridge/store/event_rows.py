@@ -83,14 +83,17 @@ def missing(db: Any, source: str, listed: Collection[str], at: datetime) -> list
     return [row["foreign_id"] for row in found if row["foreign_id"] not in listed]
 
 
-def set_opt(db: Database, event_id: str, opt: OptType, at: datetime) -> Event | None:
-    """Set the opt of an event and its siblings, and tell whoever follows."""
+def set_opt(
+    db: Database, event_id: str, opt: OptType, at: datetime, by: str | None = None
+) -> Event | None:
+    """Set the opt of an event and its siblings, and tell whoever follows; `by` says who did."""
     named = one(db, "SELECT origin FROM events WHERE id = ?", (event_id,))
     if not named:
         return None
     siblings = event_rows(db, "e.origin = ?", (named["origin"],))
     db.conn.execute(
-        "UPDATE origins SET opt = ?, opt_due = NULL WHERE id = ?", (opt, named["origin"])
+        "UPDATE origins SET opt = ?, opt_by = ?, opt_due = NULL WHERE id = ?",
+        (opt, by, named["origin"]),
     )
     for event in siblings:
         changed = replace(event, opt=opt)

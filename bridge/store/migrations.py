@@ -43,6 +43,13 @@ def openadr3_objects(db: Database) -> None:
     db.conn.execute("INSERT INTO cursors SELECT 'notify', coalesce(max(seq), 0) FROM changes")
 
 
+@migrations()
+def openadr2_vens(db: Database) -> None:
+    """OpenADR 2.0b clients: who is enrolled, what each is offered, what it said."""
+    _run(db, OPENADR2)
+    db.conn.execute("INSERT INTO meta VALUES ('vens', '0')")
+
+
 def _run(db: Database, script: str) -> None:
     """Run statements one by one: executescript would commit what went before."""
     for statement in filter(str.strip, script.split(";")):
@@ -333,4 +340,116 @@ CREATE TABLE readings (
     PRIMARY KEY (meter, kind, start, length, client)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX readings_by_report ON readings (report);
+"""
+
+OPENADR2 = """
+ALTER TABLE origins ADD COLUMN opt_by TEXT;
+
+CREATE TABLE vens (
+    name TEXT PRIMARY KEY,
+    ven_id TEXT NOT NULL UNIQUE,
+    registration_id TEXT,
+    ven_name TEXT,
+    signs INTEGER NOT NULL,
+    test_events INTEGER NOT NULL,
+    programs TEXT NOT NULL,
+    resources TEXT NOT NULL,
+    groups TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    registered INTEGER,
+    heard INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ven_certificates (
+    fingerprint TEXT PRIMARY KEY,
+    ven TEXT NOT NULL REFERENCES vens (name) ON DELETE CASCADE,
+    sha256 TEXT UNIQUE,
+    added INTEGER NOT NULL,
+    seen INTEGER,
+    ends INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ven_offers (
+    event TEXT PRIMARY KEY,
+    thing TEXT NOT NULL UNIQUE,
+    meaning TEXT NOT NULL,
+    modification INTEGER NOT NULL,
+    program TEXT NOT NULL,
+    source TEXT NOT NULL,
+    foreign_id TEXT NOT NULL,
+    starts INTEGER NOT NULL,
+    ends INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    test INTEGER NOT NULL,
+    priced INTEGER NOT NULL,
+    required INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    audiences TEXT NOT NULL,
+    xml TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ven_offers_by_end ON ven_offers (ends);
+
+CREATE TABLE ven_events (
+    ven TEXT NOT NULL REFERENCES vens (name) ON DELETE CASCADE,
+    event TEXT NOT NULL,
+    sent INTEGER NOT NULL,
+    answered INTEGER,
+    opt TEXT,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (ven, event)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ven_events_by_event ON ven_events (event);
+
+CREATE TABLE ven_opts (
+    ven TEXT NOT NULL REFERENCES vens (name) ON DELETE CASCADE,
+    opt_id TEXT NOT NULL,
+    opt TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    context TEXT,
+    event TEXT,
+    modification INTEGER,
+    times TEXT NOT NULL,
+    resources TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    ends INTEGER,
+    PRIMARY KEY (ven, opt_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ven_messages (
+    turn INTEGER PRIMARY KEY AUTOINCREMENT,
+    ven TEXT NOT NULL REFERENCES vens (name) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    request_id TEXT,
+    payload TEXT NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE ven_points (
+    ven TEXT NOT NULL REFERENCES vens (name) ON DELETE CASCADE,
+    specifier TEXT NOT NULL,
+    name TEXT NOT NULL,
+    points TEXT NOT NULL,
+    PRIMARY KEY (ven, specifier)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ven_requests (
+    request_id TEXT PRIMARY KEY,
+    ven TEXT NOT NULL REFERENCES vens (name) ON DELETE CASCADE,
+    specifier TEXT NOT NULL,
+    name TEXT NOT NULL,
+    request TEXT NOT NULL,
+    asked INTEGER NOT NULL,
+    heard INTEGER,
+    ended INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ven_requests_by_ven ON ven_requests (ven);
+
+CREATE TABLE upstream_opts (
+    source TEXT NOT NULL,
+    foreign_id TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    opt TEXT NOT NULL,
+    told TEXT,
+    PRIMARY KEY (source, foreign_id, resource)
+) STRICT, WITHOUT ROWID;
 """

@@ -1,13 +1,15 @@
 """What the admin endpoint asks of the store."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any
 
 from bridge.model import Document
 from bridge.store.deliveries import Deliveries
 from bridge.store.devices import Devices
 from bridge.store.events import Events
 from bridge.store.sources import Sources
+from bridge.store.standing import Vens
 from bridge.store.subscriptions import Subscriptions
 
 
@@ -21,10 +23,11 @@ class Overview:
         events: Events,
         deliveries: Deliveries,
         subscriptions: Subscriptions,
+        vens: Vens,
     ) -> None:
         self._sources, self._devices = sources, devices
         self._events, self._deliveries = events, deliveries
-        self._subscriptions = subscriptions
+        self._subscriptions, self._vens = subscriptions, vens
 
     async def list_sources(self) -> list[Document]:
         """Return all sources by name."""
@@ -37,6 +40,14 @@ class Overview:
     async def list_subscriptions(self) -> list[Document]:
         """Return all subscriptions, with what each is owed and how it did last."""
         return await self._subscriptions.listing()
+
+    async def list_vens(self, at: datetime) -> list[Document]:
+        """Return all OpenADR 2.0b VENs, with what each is owed, said and asked for."""
+        return await self._vens.listing(at)
+
+    async def answers(self, events: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Any]:
+        """Return what VENs answered to events: (source, foreign id) → answers."""
+        return await self._vens.answers(events)
 
     async def list_events(
         self, after: str | None, limit: int, live: datetime | None

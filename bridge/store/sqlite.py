@@ -101,6 +101,10 @@ class Sqlite:
         version: int = self._watch.execute("PRAGMA data_version").fetchone()[0]
         return version
 
+    def peek(self, sql: str) -> Any:
+        """Return the one value of a query that takes microseconds, at once."""
+        return self._watch.execute(sql).fetchone()[0]
+
     def bell(self, name: str) -> asyncio.Event:
         """Return an event that is set after each commit; one for each name."""
         return self._bells.setdefault(name, asyncio.Event())

@@ -86,7 +86,7 @@ def _write_signal(origin: Origin, about: SignalOrigin, document: Document) -> et
         _EI.signalType(about.type),
         _EI.signalID(about.signal_id),
         about.item and etree.fromstring(about.item),
-        about.current_value is not None and _EI.currentValue(_payload(about.current_value)),
+        about.current_value is not None and _EI.currentValue(payload(about.current_value)),
     ]
     return _EI.eiEventSignal(*(p for p in parts if isinstance(p, etree._Element)))
 
@@ -100,12 +100,13 @@ def _write_interval(
     element = _EI.interval(
         _XCAL.duration(_XCAL.duration(write_duration(length))),
         _XCAL.uid(_XCAL.text(str(interval["id"]))),
-        _EI.signalPayload(_payload(text)),
+        _EI.signalPayload(payload(text)),
     )
     if start:
         element.insert(0, _XCAL.dtstart(_XCAL("date-time", write_time(start))))
     return element
 
 
-def _payload(text: str) -> etree._Element:
+def payload(text: str) -> etree._Element:
+    """Write a number as a signal's payload."""
     return _EI.payloadFloat(_EI.value(text))

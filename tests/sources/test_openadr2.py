@@ -470,7 +470,7 @@ async def test_opt_never_is_told_and_keeps_the_prices(settings, bridge, tmp_path
 
 
 def mutual(folder):
-    context = server_context(folder / "vtn.crt", folder / "vtn.key")
+    context = server_context([folder / "vtn.crt"], [folder / "vtn.key"])
     context.load_verify_locations(folder / "ca.crt")
     context.verify_mode = ssl.CERT_REQUIRED
     return context
@@ -519,7 +519,7 @@ async def test_a_vtn_of_another_ca_is_told_nothing(
 ):
     write_development_set(tmp_path / "other")
     vtn = RawVtn()
-    context = server_context(tmp_path / "other" / "vtn.crt", tmp_path / "other" / "vtn.key")
+    context = server_context([tmp_path / "other" / "vtn.crt"], [tmp_path / "other" / "vtn.key"])
     await vtn.start(context)
     source = {"name": "utility", "vtn_url": vtn.url, **tls()}
     if fingerprint:
@@ -536,7 +536,7 @@ async def test_an_expired_vtn_certificate_is_named(
     monkeypatch.setattr("bridge.certificates.DEV_DAYS", -1 / 1440)
     write_development_set(tmp_path / "old")
     vtn = RawVtn()
-    await vtn.start(server_context(tmp_path / "old" / "vtn.crt", tmp_path / "old" / "vtn.key"))
+    await vtn.start(server_context([tmp_path / "old" / "vtn.crt"], [tmp_path / "old" / "vtn.key"]))
     source = {"name": "utility", "vtn_url": vtn.url, **tls(), "ca": tmp_path / "old" / "ca.crt"}
     job = await follow(settings([source]), bridge, vtn)
     await vtn.stop()

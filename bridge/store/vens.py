@@ -1,0 +1,237 @@
+"""Who is enrolled as an OpenADR 2.0b VEN, by which certificates; and registrations."""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlite_utils import Database
+
+from bridge.errors import StoreError
+from bridge.model import Document
+from bridge.notation import millis
+from bridge.store import changes
+from bridge.store.sqlite import one, rows
+from bridge.vens import Ven
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SHORT, _WHOLE = 20, 64  # hex digits of OpenADR's fingerprint, and of a whole SHA-256
+_LIST = """
+SELECT v.*, coalesce(o.owed, 0) AS messages FROM vens v LEFT JOIN (
+    SELECT ven, count(*) AS owed FROM ven_messages GROUP BY ven
+) o ON o.ven = v.name ORDER BY v.name
+"""
+
+
+def read_fingerprint(text: str) -> str:
+    """Return a fingerprint as it is kept: 20 or 64 hex digits."""
+    digits = re.sub(r"[:\s]", "", text).upper()
+    if len(digits) not in {_SHORT, _WHOLE} or set(digits) - set("0123456789ABCDEF"):
+        raise StoreError(
+            f"{text!r} is no fingerprint; write OpenADR's 10 bytes, or the whole SHA-256, as hex: "
+            "AA:BB:… (see `openadr-bridge certs fingerprint`)"
+        )
+    return digits
+
+
+def check_new(db: Any, name: str) -> None:
+    """Raise StoreError unless a VEN can be enrolled by this name."""
+    if not _NAME.fullmatch(name):
+        raise StoreError(f"{name!r} cannot be a name: letters, digits, . _ and -, at most 64")
+    if one(db, "SELECT 1 FROM vens WHERE name = ?", (name,)):
+        raise StoreError(
+            f"a VEN {name!r} is there already; `ven renew` gives it another certificate, "
+            "`ven remove` takes it away"
+        )
+
+
+def add(
+    db: Database,
+    name: str,
+    at: datetime,
+    *,
+    fingerprint: str,
+    ven_id: str | None = None,
+    resources: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    programs: Sequence[str] = ("*",),
+    test_events: bool = False,
+    signs: bool = False,
+) -> Document:
+    """Enrol a VEN with its first certificate; return what is known of it."""
+    check_new(db, name)
+    ven_id = ven_id or f"{name}-{uuid4().hex[:8]}"
+    if one(db, "SELECT 1 FROM vens WHERE ven_id = ?", (ven_id,)):
+        raise StoreError(f"the venID {ven_id!r} is another VEN's")
+    db.conn.execute(
+        "INSERT INTO vens (name, ven_id, signs, test_events, programs, resources, groups, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (name, ven_id, signs, test_events, json.dumps(programs), json.dumps(resources),
+         json.dumps(groups), millis(at)),
+    )  # fmt: skip
+    _certify(db, name, fingerprint, at)
+    changes.append(db, at, "CREATE", "ENROLMENT", name)
+    touch(db)
+    return found(db, name)
+
+
+def renew(db: Database, name: str, fingerprint: str, at: datetime) -> Document:
+    """Let a VEN use another certificate beside those it has; return what is known of it."""
+    found(db, name)
+    _certify(db, name, fingerprint, at)
+    touch(db)
+    return found(db, name)
+
+
+def remove(db: Database, name: str, at: datetime, fingerprint: str | None = None) -> None:
+    """Take a VEN away, or one of its certificates."""
+    known = found(db, name)
+    if fingerprint is None:
+        db.conn.execute("DELETE FROM vens WHERE name = ?", (name,))
+        changes.append(db, at, "DELETE", "ENROLMENT", name)
+    else:
+        digits = read_fingerprint(fingerprint)
+        gone = [c for c in known["certificates"] if _is_named(c, digits)]
+        if not gone:
+            raise StoreError(f"{name!r} has no certificate {fingerprint}; `ven show` lists them")
+        if len(gone) == len(known["certificates"]):
+            raise StoreError(
+                f"it is the only certificate of {name!r}; give it another with `ven renew` first, "
+                "or take the VEN away"
+            )
+        for one_gone in gone:
+            db.conn.execute(
+                "DELETE FROM ven_certificates WHERE fingerprint = ?", (one_gone["fingerprint"],)
+            )
+    touch(db)
+
+
+def ask_again(db: Database, name: str, at: datetime) -> None:
+    """Ask a VEN, when it polls next, to register again: its reports are told anew then."""
+    if found(db, name)["registration_id"] is None:
+        raise StoreError(f"{name!r} is not registered; it is asked to when it polls")
+    say(db, name, "oadrRequestReregistration", {}, at)
+
+
+def say(
+    db: Database,
+    ven: str,
+    kind: str,
+    payload: Document,
+    at: datetime,
+    request_id: str | None = None,
+) -> None:
+    """Leave a message that a VEN is told when it polls, until it answers."""
+    db.conn.execute(
+        "INSERT INTO ven_messages (ven, kind, request_id, payload, at) VALUES (?, ?, ?, ?, ?)",
+        (ven, kind, request_id, json.dumps(payload), millis(at)),
+    )
+    touch(db)
+
+
+def touch(db: Database) -> None:
+    """Note that something was changed from which polls are answered."""
+    db.conn.execute("UPDATE meta SET value = value + 1 WHERE key = 'vens'")
+
+
+def found(db: Any, name: str) -> Document:
+    """Return what is known of a VEN; raise StoreError where there is none."""
+    for row in listing(db):
+        if row["name"] == name:
+            return row
+    raise StoreError(f"there is no VEN {name!r}; `ven list` shows them")
+
+
+def listing(db: Any) -> list[Document]:
+    """Return all VENs by name, each with its certificates, nothing secret among it."""
+    certificates: dict[str, list[Document]] = {}
+    for row in rows(db, "SELECT * FROM ven_certificates ORDER BY added, fingerprint"):
+        certificates.setdefault(row.pop("ven"), []).append(row)
+    return [
+        {
+            **row,
+            **{key: json.loads(row[key]) for key in ("programs", "resources", "groups")},
+            "signs": bool(row["signs"]),
+            "test_events": bool(row["test_events"]),
+            "certificates": certificates.get(row["name"], []),
+        }
+        for row in rows(db, _LIST)
+    ]
+
+
+def patterns(db: Any) -> set[str]:
+    """Return the names and globs of the programs that any VEN follows."""
+    return {p for (text,) in db.execute("SELECT programs FROM vens") for p in json.loads(text)}
+
+
+def to_ven(row: Document) -> Ven:
+    """Return a row of `listing` as a Ven."""
+    certificates: dict[str, bool] = {}
+    for certificate in row["certificates"]:
+        whole = certificate["sha256"]
+        certificates[whole or certificate["fingerprint"]] = certificate["seen"] is not None
+    return Ven(
+        name=row["name"],
+        ven_id=row["ven_id"],
+        registration_id=row["registration_id"],
+        signs=row["signs"],
+        test_events=row["test_events"],
+        programs=tuple(row["programs"]),
+        resources=tuple(row["resources"]),
+        groups=tuple(row["groups"]),
+        certificates=certificates,
+    )
+
+
+def recognised(db: Database, fingerprint: str, sha256: str, at: datetime, ends: datetime) -> None:
+    """Note that an enrolled certificate was seen: from now on it is known by its whole SHA-256."""
+    db.conn.execute(
+        "UPDATE ven_certificates SET sha256 = ?, seen = ?, ends = ?"
+        " WHERE fingerprint = ? OR sha256 = ?",
+        (sha256, millis(at), millis(ends), fingerprint, fingerprint),
+    )
+
+
+def register(db: Database, name: str, ven_name: str, *, signs: bool, at: datetime) -> str:
+    """Register a VEN, or again under the id that it has; return its registrationID."""
+    known = one(db, "SELECT registration_id FROM vens WHERE name = ?", (name,)) or {}
+    registration = known.get("registration_id") or uuid4().hex
+    db.conn.execute(
+        "UPDATE vens SET registration_id = ?, ven_name = ?, registered = ?,"
+        " signs = max(signs, ?) WHERE name = ?",
+        (registration, ven_name, millis(at), signs, name),
+    )
+    _delete(db, "ven_messages", name, "kind = 'oadrRequestReregistration'")
+    touch(db)
+    return registration
+
+
+def deregister(db: Database, name: str) -> None:
+    """Forget a registration, and what hangs on it; what was measured stays."""
+    db.conn.execute("UPDATE vens SET registration_id = NULL WHERE name = ?", (name,))
+    for table in ("ven_messages", "ven_events", "ven_opts", "ven_points", "ven_requests"):
+        _delete(db, table, name)
+    touch(db)
+
+
+def _delete(db: Database, table: str, name: str, where: str = "1") -> None:
+    db.conn.execute(f"DELETE FROM {table} WHERE ven = ? AND {where}", (name,))  # noqa: S608 -- constants
+
+
+def _certify(db: Database, name: str, fingerprint: str, at: datetime) -> None:
+    digits = read_fingerprint(fingerprint)
+    taken = [r for r in rows(db, "SELECT * FROM ven_certificates") if _is_named(r, digits)]
+    if taken:
+        raise StoreError(f"this certificate is enrolled already, for the VEN {taken[0]['ven']!r}")
+    db.conn.execute(
+        "INSERT INTO ven_certificates (fingerprint, ven, sha256, added) VALUES (?, ?, ?, ?)",
+        (digits, name, digits if len(digits) == _WHOLE else None, millis(at)),
+    )
+
+
+def _is_named(certificate: Document, digits: str) -> bool:
+    """Whether a certificate has this fingerprint, be it the short one or the whole."""
+    known = (certificate["sha256"] or "", certificate["fingerprint"])
+    return any(k and (k.endswith(digits) or digits.endswith(k)) for k in known)

@@ -1,0 +1,50 @@
+"""Keeps what VENs are offered, and asked for, up to what is known and wished."""
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from bridge.clock import Clock
+from bridge.supervise import Job
+from bridge.vens import VenStore, Wish
+from bridge.vtn.openadr2.board import Board
+from bridge.vtn.openadr2.outs import Outs
+from bridge.wire.openadr2_translated import Mains
+
+DAYS_EVERY = timedelta(hours=1)  # price days that have come near are looked for
+
+
+class OfferStore(Protocol):
+    """Turns changes into what VENs are offered."""
+
+    async def follow(self, mains: Mains, at: datetime, *, days: bool) -> bool:
+        """Bring what is offered up to the change log; return whether more is left."""
+
+
+class Offering:
+    """The one job that turns changes into what VENs are offered."""
+
+    def __init__(
+        self, offers: OfferStore, store: VenStore, board: Board, outs: Outs,
+        mains: Mains, wishes: Collection[Wish], clock: Clock,
+    ) -> None:  # fmt: skip
+        self._offers, self._store, self._board, self._outs = offers, store, board, outs
+        self._mains, self._wishes, self._clock = mains, wishes, clock
+
+    async def run(self, job: Job) -> None:
+        """Follow the change log until cancelled."""
+        bell = self._store.bell("offers")
+        await self._store.reconcile(self._wishes, self._clock.now())
+        days_at = self._clock.now()
+        while True:
+            now = self._clock.now()
+            # A clock that was set back far is not waited for.
+            days = not now < days_at <= now + DAYS_EVERY
+            more = await self._offers.follow(self._mains, now, days=days)
+            days_at = now + DAYS_EVERY if days else days_at
+            job.succeeded(now)
+            if more:
+                continue
+            await self._board.refresh()
+            await self._outs.settle(now)
+            await self._clock.wait(bell, days_at)

@@ -1,0 +1,318 @@
+"""EiRegisterParty, EiReport, EiOpt and OadrPoll: what each message of a VEN does."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from lxml import etree
+
+from bridge.model import OptType
+from bridge.vens import Message, Point, Request, Ven, VenStore, Wish
+from bridge.vtn.openadr2.board import Board
+from bridge.vtn.openadr2.events import Events
+from bridge.vtn.openadr2.outs import Outs
+from bridge.vtn.openadr2.replies import (
+    COMPLIANCE,
+    INVALID_DATA,
+    INVALID_ID,
+    NOT_AUTHORIZED,
+    OK,
+    PROFILES,
+    Refusal,
+    Reply,
+    done,
+    response,
+)
+from bridge.wire import openadr2_reports, openadr2_requests
+
+log = structlog.get_logger()
+
+MOST_TRIES = 3
+LARGE = 100  # intervals of a report that are read in about a millisecond
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A checked message: who says what, and when it came."""
+
+    ven: Ven
+    kind: str
+    element: etree._Element
+    signed: bool
+    at: datetime
+
+    @property
+    def request_id(self) -> str:
+        """Return its requestID, or that which it answers."""
+        return openadr2_requests.request_id(self.element)
+
+
+Handler = Callable[[Asked], Awaitable[Reply]]
+
+
+class Services:
+    """Answers every message type that a VEN may send."""
+
+    def __init__(
+        self, vtn_id: str, poll: timedelta, wishes: tuple[Wish, ...],
+        store: VenStore, board: Board, outs: Outs,
+    ) -> None:  # fmt: skip
+        self._vtn_id, self._poll, self._wishes = vtn_id, poll, wishes
+        self._store, self._board, self._outs = store, board, outs
+        self._events = Events(vtn_id, board)
+        self._tries: Counter[int] = Counter()
+        self._handlers: Mapping[str, Handler] = {
+            "oadrQueryRegistration": self._query,
+            "oadrCreatePartyRegistration": self._register,
+            "oadrCancelPartyRegistration": self._cancel_registration,
+            "oadrCanceledPartyRegistration": self._registration_cancelled,
+            "oadrPoll": self._polled,
+            "oadrRequestEvent": self._request_events,
+            "oadrCreatedEvent": self._answer_events,
+            "oadrRegisterReport": self._register_reports,
+            "oadrCreatedReport": self._report_created,
+            "oadrUpdateReport": self._update_report,
+            "oadrCanceledReport": self._report_cancelled,
+            "oadrCreateOpt": self._create_opt,
+            "oadrCancelOpt": self._cancel_opt,
+        }
+
+    async def answer(self, asked: Asked) -> Reply:
+        """Do what a message says and return the answer; raise Refusal or WireError."""
+        if asked.kind == "oadrResponse":  # an answer to ours, which asks for nothing
+            return self._done(asked)
+        handler = self._handlers.get(asked.kind)
+        if handler is None:
+            raise Refusal(COMPLIANCE, f"{asked.kind} is nothing that this VTN is told by a VEN")
+        if asked.ven.registration_id is None and "Registration" not in asked.kind:
+            if asked.kind == "oadrPoll":
+                return Reply("oadrRequestReregistration", {"ven_id": asked.ven.ven_id})
+            raise Refusal(NOT_AUTHORIZED, "this VEN is not registered: send oadrQueryRegistration")
+        return await handler(asked)
+
+    # --- EiRegisterParty (section 9.2) -------------------------------------------------------
+
+    async def _query(self, asked: Asked) -> Reply:
+        return self._party(asked, asked.ven.registration_id)
+
+    async def _register(self, asked: Asked) -> Reply:
+        said, ven = openadr2_requests.read_registration(asked.element), asked.ven
+        if said.profile != "2.0b":
+            raise Refusal(COMPLIANCE, f"profile {said.profile} is not served here: 2.0b is")
+        if said.transport != "simpleHttp" or not said.pull:
+            raise Refusal(
+                COMPLIANCE,
+                "this VTN is asked by VENs and calls none: register with transport simpleHttp and "
+                "oadrHttpPullModel true",
+            )
+        # Where we know of none, one that was given before we were set up anew does no harm.
+        if ven.registration_id and said.registration_id not in {None, ven.registration_id}:
+            raise Refusal(INVALID_ID, "this registrationID is not this VEN's; register without one")
+        signs = asked.signed or said.signs
+        given = await self._store.register(ven.name, said.ven_name, signs=signs, at=asked.at)
+        log.info("VEN registered", ven=ven.name, ven_name=said.ven_name, signs=signs,
+                 again=ven.registration_id is not None)  # fmt: skip
+        return self._party(asked, given)
+
+    def _party(self, asked: Asked, registration_id: str | None) -> Reply:
+        return Reply(
+            "oadrCreatedPartyRegistration",
+            {
+                "response": response(asked.request_id),
+                "registration_id": registration_id,
+                "ven_id": asked.ven.ven_id,
+                "vtn_id": self._vtn_id,
+                "profiles": PROFILES,
+                "requested_oadr_poll_freq": self._poll,
+            },
+        )
+
+    async def _cancel_registration(self, asked: Asked) -> Reply:
+        self._need_registration(asked)
+        await self._store.deregister(asked.ven.name, asked.at)
+        log.info("VEN cancelled its registration", ven=asked.ven.name)
+        return Reply(
+            "oadrCanceledPartyRegistration",
+            {
+                "response": response(asked.request_id),
+                "registration_id": asked.ven.registration_id,
+                "ven_id": asked.ven.ven_id,
+            },
+        )
+
+    async def _registration_cancelled(self, asked: Asked) -> Reply:
+        self._need_registration(asked)
+        waiting = await self._store.message_done(
+            asked.ven.name, "oadrCancelPartyRegistration", None
+        )
+        if not waiting:
+            raise Refusal(INVALID_ID, "no cancellation of the registration was asked for")
+        await self._store.deregister(asked.ven.name, asked.at)
+        return self._done(asked)
+
+    def _need_registration(self, asked: Asked) -> None:
+        said = openadr2_requests.registration_id(asked.element)
+        if asked.ven.registration_id is None or said != asked.ven.registration_id:
+            raise Refusal(
+                INVALID_ID, "this registrationID is not this VEN's", {"registration_id": said}
+            )
+
+    # --- OadrPoll (section 9.7) ----------------------------------------------------------------
+
+    async def _polled(self, asked: Asked) -> Reply:
+        if self._board.is_owed(asked.ven, asked.at) and not self._events.just_sent(asked.ven):
+            return await self._events.distribute(asked.ven, asked.at)
+        self._events.other_turn(asked.ven)
+        if message := self._board.next_message(asked.ven):
+            await self._give_up(asked.ven, message)
+            return self._told(asked.ven, message)
+        if self._board.is_owed(asked.ven, asked.at):
+            return await self._events.distribute(asked.ven, asked.at)
+        return done("", asked.ven.ven_id)
+
+    async def _give_up(self, ven: Ven, message: Message) -> None:
+        """Tell of a report's end a few times only: some VENs never answer it."""
+        if message.kind == "oadrCancelReport":
+            self._tries[message.turn] += 1
+            if self._tries[message.turn] >= MOST_TRIES:
+                del self._tries[message.turn]
+                report = message.payload["report"]
+                await self._store.message_done(ven.name, message.kind, report)
+
+    def _told(self, ven: Ven, message: Message) -> Reply:
+        """Return what a VEN is to be told, as the message that says so."""
+        said: dict[str, Any] = {"ven_id": ven.ven_id, "request_id": uuid4().hex}
+        if message.kind == "oadrCreateReport":
+            request = Request.read(message.payload["request"])
+            said |= {"request_id": request.request_id, "report_requests": [_asked_for(request)]}
+        elif message.kind == "oadrCancelReport":
+            report = message.payload["report"]
+            said |= {"request_id": report, "report_request_id": report, "report_to_follow": False}
+        elif message.kind == "oadrCancelPartyRegistration":
+            said["registration_id"] = ven.registration_id
+        return Reply(message.kind, said)
+
+    # --- EiEvent (section 9.1) ---------------------------------------------------------------
+
+    async def _request_events(self, asked: Asked) -> Reply:
+        limit = openadr2_requests.reply_limit(asked.element)
+        return await self._events.distribute(asked.ven, asked.at, asked.request_id, limit)
+
+    async def _answer_events(self, asked: Asked) -> Reply:
+        problem = await self._events.answered(
+            asked.ven, openadr2_requests.read_answers(asked.element), asked.at
+        )
+        await self._outs.settle(asked.at)
+        if problem:
+            raise Refusal(INVALID_ID, problem)
+        return self._done(asked)
+
+    # --- EiReport (section 9.3) --------------------------------------------------------------
+
+    async def _register_reports(self, asked: Asked) -> Reply:
+        offered = openadr2_reports.read_offered(asked.element)
+        wanted = await self._store.save_reports(asked.ven.name, offered, self._wishes, asked.at)
+        return Reply(
+            "oadrRegisteredReport",
+            {
+                "response": response(asked.request_id),
+                "report_requests": [_asked_for(request) for request in wanted],
+                "ven_id": asked.ven.ven_id,
+            },
+        )
+
+    async def _report_created(self, asked: Asked) -> Reply:
+        await self._store.message_done(asked.ven.name, "oadrCreateReport", asked.request_id)
+        code = openadr2_requests.response_code(asked.element)
+        if code != str(OK):
+            log.warning("VEN refuses a report", ven=asked.ven.name, code=code)
+        return self._done(asked)
+
+    async def _report_cancelled(self, asked: Asked) -> Reply:
+        await self._store.message_done(asked.ven.name, "oadrCancelReport", asked.request_id)
+        return self._done(asked)
+
+    async def _update_report(self, asked: Asked) -> Reply:
+        element, ven = asked.element, asked.ven
+        known: dict[str, Mapping[str, Point]] = {
+            specifier: await self._store.points(ven.name, specifier)
+            for specifier in openadr2_reports.specifiers(element)
+        }
+        about = element, known, await self._store.samplings(ven.name)
+        if sum(1 for _ in element.iter("{*}interval")) > LARGE:
+            readings = await asyncio.to_thread(openadr2_reports.read_update, *about)
+        else:
+            readings = openadr2_reports.read_update(*about)
+        requests = openadr2_reports.request_ids(element)
+        unknown = await self._store.save_readings(ven.name, readings, requests, asked.at)
+        said: dict[str, Any] = {"response": response(asked.request_id), "ven_id": ven.ven_id}
+        if unknown:  # what was measured is kept, and asked for no more
+            said["cancel_report"] = {
+                "request_id": uuid4().hex, "report_request_id": sorted(unknown),
+                "report_to_follow": False, "ven_id": ven.ven_id,
+            }  # fmt: skip
+        return Reply("oadrUpdatedReport", said)
+
+    # --- EiOpt (section 9.4) -------------------------------------------------------------------
+
+    async def _create_opt(self, asked: Asked) -> Reply:
+        opt = openadr2_requests.read_opt(asked.element)
+        if bool(opt.event) == bool(opt.times):
+            raise Refusal(
+                INVALID_DATA, "an opt is for one event (qualifiedEventID) or for times, not both",
+                {"opt_id": opt.opt_id},
+            )  # fmt: skip
+        if not opt.opt_id:
+            raise Refusal(INVALID_ID, "optID: is empty", {"opt_id": ""})
+        offer = self._board.offer(asked.ven, opt.event) if opt.event else None
+        number = opt.modification or 0
+        if opt.event and (offer is None or number > offer.modification):
+            raise Refusal(
+                INVALID_ID, f"there is no event {opt.event!r} with modification {number} for this"
+                " VEN", {"opt_id": opt.opt_id},
+            )  # fmt: skip
+        await self._store.add_opt(asked.ven.name, opt, asked.at)
+        if offer and not opt.resources:  # as if it had been answered so
+            await self._board.answered(asked.ven, {offer.event: (number, opt.opt)}, asked.at)
+        return await self._opted(asked, "oadrCreatedOpt", opt.opt_id)
+
+    async def _cancel_opt(self, asked: Asked) -> Reply:
+        opt_id = openadr2_requests.opt_id(asked.element)
+        had = next((o for o in self._board.opts(asked.ven) if o.opt_id == opt_id), None)
+        if not await self._store.drop_opt(asked.ven.name, opt_id, asked.at) or had is None:
+            raise Refusal(INVALID_ID, f"there is no opt {opt_id!r} of this VEN", {"opt_id": opt_id})
+        if had.event and not had.resources and had.opt == "optOut":
+            back: dict[str, tuple[int, OptType | None]] = {
+                had.event: (had.modification or 0, "optIn")
+            }
+            await self._board.answered(asked.ven, back, asked.at)
+        return await self._opted(asked, "oadrCanceledOpt", opt_id)
+
+    async def _opted(self, asked: Asked, kind: str, opt_id: str) -> Reply:
+        await self._board.refresh()
+        await self._outs.settle(asked.at)
+        said = {"response": response(asked.request_id), "opt_id": opt_id}
+        return Reply(kind, {**said, "ven_id": asked.ven.ven_id})
+
+    def _done(self, asked: Asked) -> Reply:
+        return done(asked.request_id, asked.ven.ven_id)
+
+
+def _asked_for(request: Request) -> dict[str, Any]:
+    """Return an oadrReportRequest as openleadr writes it."""
+    specifier: dict[str, Any] = {
+        "report_specifier_id": request.specifier,
+        "granularity": request.sampling,
+        "report_back_duration": request.every,
+        "specifier_payloads": [
+            {"r_id": r_id, "reading_type": reading_type} for r_id, reading_type in request.points
+        ],
+    }
+    if request.start and request.length:
+        specifier["report_interval"] = {"dtstart": request.start, "duration": request.length}
+    return {"report_request_id": request.request_id, "report_specifier": specifier}
