@@ -31,7 +31,7 @@ from lxml import etree
 from openleadr import messaging, utils
 
 from bridge.errors import BridgeError, WireError
-from bridge.wire.signatures import DS, SIGNED_OBJECT, ReplayGuard, Signer, verified
+from bridge.wire.signatures import SIGNATURE, SIGNED_OBJECT, ReplayGuard, Signer, verified
 
 SUPPORTED = "0.5.36"
 
@@ -104,7 +104,7 @@ def read_tree(content: bytes) -> etree._Element:
 
 def is_signed(tree: etree._Element) -> bool:
     """Whether a message has a signature, be it good or not."""
-    return tree.find(f"{DS}Signature") is not None
+    return bool(len(tree)) and tree[0].tag == SIGNATURE
 
 
 def element_in(tree: etree._Element, signer: bytes | None, guard: ReplayGuard) -> etree._Element:
@@ -112,8 +112,8 @@ def element_in(tree: etree._Element, signer: bytes | None, guard: ReplayGuard) -
 
     Where a certificate (DER) is given, only what it signed is returned.
     """
-    found = verified(tree, signer, guard) if signer else tree.find(SIGNED_OBJECT)
-    if found is None or not len(found):
+    found = verified(tree, signer, guard) if signer else tree[-1] if len(tree) else None
+    if found is None or found.tag != SIGNED_OBJECT or not len(found):
         raise WireError("the message holds no oadrSignedObject")
     return found[0]
 

@@ -7,12 +7,13 @@ forms are libxml2's, keys and hashes OpenSSL's (docs/decisions/0008).
 """
 
 import base64
+import hashlib
 import ssl
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 from cryptography import x509
@@ -37,21 +38,21 @@ DS, OADR, DSP = (
     "{http://openadr.org/oadr-2.0b/2012/07}",
     "{http://openadr.org/oadr-2.0b/2012/07/xmldsig-properties}",
 )
-SIGNED_OBJECT = f"{OADR}oadrSignedObject"
+SIGNED_OBJECT, SIGNATURE = f"{OADR}oadrSignedObject", f"{DS}Signature"
 C14N = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
 # Canonical form → whether it is exclusive; comments are never kept when a message is read
 _CANONICAL = {C14N: False, "http://www.w3.org/2001/10/xml-exc-c14n#": True}
 _MORE = "http://www.w3.org/2001/04/xmldsig-more#"
 _ENCRYPTION = "http://www.w3.org/2001/04/xmlenc#"
-_DIGESTS: dict[str, hashes.HashAlgorithm] = {
-    f"{_ENCRYPTION}sha256": hashes.SHA256(),
-    f"{_MORE}sha384": hashes.SHA384(),
-    f"{_ENCRYPTION}sha512": hashes.SHA512(),
+_DIGESTS = {
+    f"{_ENCRYPTION}sha256": "sha256",
+    f"{_MORE}sha384": "sha384",
+    f"{_ENCRYPTION}sha512": "sha512",
 }
 _METHODS: dict[str, tuple[type, hashes.HashAlgorithm]] = {
     f"{_MORE}{name}-{found.name}": (kind, found)
     for name, kind in (("rsa", rsa.RSAPublicKey), ("ecdsa", ec.EllipticCurvePublicKey))
-    for found in _DIGESTS.values()
+    for found in (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
 }
 NONCES_KEPT = 100_000
 
@@ -76,10 +77,10 @@ class Signer:
 
         The parts are put together in the very form in which they are signed.
         """
-        signed = etree.fromstring(f'<p xmlns:oadr="{OADR[1:-1]}">{signed_object}</p>', _TRUSTED)[0]
         protected = _PROTECTED.format(write_time(datetime.now(UTC)), uuid4().hex)
-        digests = (_digest(part) for part in (_canonical(signed), protected.encode()))
-        info = _INFO.format(self._method, *digests)
+        small = len(signed_object) < _SMALL  # such as the answer to most polls
+        digest = _digest_often(signed_object) if small else _digest_of(signed_object)
+        info = _INFO.format(self._method, digest, _digest(protected.encode()))
         return (
             f'<?xml version="1.0" encoding="utf-8"?>\n<oadr:oadrPayload {_NAMESPACE}>'
             f'<ds:Signature xmlns:ds="{DS[1:-1]}">{info}'
@@ -99,6 +100,7 @@ class Signer:
 
 
 _TRUSTED = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
+_IDS = etree.XPath("//@*[local-name() = 'Id']")
 _NAMESPACE = f'xmlns:oadr="{OADR[1:-1]}"'
 # In canonical form already, as parts of the whole message: with the namespaces around them
 _BOTH = f'xmlns:ds="{DS[1:-1]}" {_NAMESPACE}'
@@ -132,12 +134,19 @@ def _canonical(element: etree._Element, *, exclusive: bool = False) -> bytes:
     )
 
 
-def _digest(
-    content: bytes, algorithm: hashes.HashAlgorithm = _DIGESTS[f"{_ENCRYPTION}sha256"]
-) -> str:
-    made = hashes.Hash(algorithm)
-    made.update(content)
-    return base64.b64encode(made.finalize()).decode()
+def _digest(content: bytes, algorithm: str = "sha256") -> str:
+    return base64.b64encode(hashlib.new(algorithm, content).digest()).decode()
+
+
+def _digest_of(signed_object: str) -> str:
+    """Return the digest of an oadrSignedObject as it will stand in its message."""
+    return _digest(
+        _canonical(etree.fromstring(f"<p {_NAMESPACE}>{signed_object}</p>", _TRUSTED)[0])
+    )
+
+
+_SMALL = 4000
+_digest_often = lru_cache(maxsize=1000)(_digest_of)
 
 
 class ReplayGuard:
@@ -271,7 +280,7 @@ def _covered(
     """Return the signed object, and the element with the ReplayProtect, that are referred to."""
     uris = [r.get("URI") or "" for r in signature.iterfind(f"{DS}SignedInfo/{DS}Reference")]
     signed = tree.find(SIGNED_OBJECT)
-    named = [e for e in tree.iter() if e.get("Id") or e.get(f"{OADR}Id")]
+    named: list[etree._Element] = [found.getparent() for found in cast("list[Any]", _IDS(tree))]
     found = [[e for e in named if uri[1:] in (e.get("Id"), e.get(f"{OADR}Id"))] for uri in uris]
     if len(uris) != 2 or any(u[:1] != "#" for u in uris) or any(len(f) != 1 for f in found):
         raise WireError(

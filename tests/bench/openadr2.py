@@ -47,6 +47,7 @@ key = "{certs}/vtn.key"
 ca = "{certs}/ca.crt"
 poll_interval = "10s"
 replay_window = "1h"
+rate_limit = 1000000
 """
 ECHO = """
 import asyncio, json, ssl, sys

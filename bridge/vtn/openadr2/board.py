@@ -1,6 +1,7 @@
 """What polls are answered from: held in memory, and brought up to the store when that moved."""
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
@@ -8,6 +9,7 @@ from bridge.clock import Clock
 from bridge.model import OptType
 from bridge.vens import Message, Offer, Opt, Said, Standing, Ven, VenStore
 
+LOOK_EVERY = 0.005  # seconds: asking takes as long as the rest of a poll does
 SHORT = 20  # hex digits of OpenADR's fingerprint
 
 
@@ -17,7 +19,7 @@ class Board:
     def __init__(self, store: VenStore, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._standing = Standing()
-        self._commits = -1
+        self._commits, self._looked = -1, 0.0
         self._loading = asyncio.Lock()
         self._noted: list[tuple[str, str, Said]] = []  # while it is being loaded
         self._concerns: dict[str, list[tuple[Offer, list[int]]]] = {}
@@ -27,7 +29,10 @@ class Board:
 
     async def refresh(self) -> None:
         """Take in what was changed by others, if anything was."""
-        commits = self._store.commits
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked, commits = now, self._store.commits
         if commits == self._commits:
             return
         if self._store.version != self._standing.version:
@@ -35,6 +40,10 @@ class Board:
                 if self._store.version != self._standing.version:
                     await self._load()
         self._commits = commits
+
+    def look_again(self) -> None:
+        """Take in at the next refresh what was just changed here."""
+        self._looked = 0.0
 
     async def _load(self) -> None:
         self._noted = []

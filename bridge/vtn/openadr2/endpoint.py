@@ -46,6 +46,7 @@ PREFIX = "/OpenADR2/Simple/2.0b"
 LARGEST_BODY = 1024 * 1024
 LARGE = 20_000  # bytes that are parsed in about a millisecond
 MOST_STRANGERS = 20  # messages in a minute by one certificate that is not enrolled
+_XML = {"Content-Type": "application/xml"}
 BURST = 2.0  # seconds' worth of messages that may come at once
 
 
@@ -150,6 +151,9 @@ class Endpoint:
             log.info("message makes no sense", ven=ven.name, message=asked.kind, problem=str(error))
             senseless = Refusal(INVALID_DATA, str(error)[:500])
             return senseless.reply(asked.kind, asked.request_id, self._terms.vtn_id, ven.ven_id)
+        finally:
+            if asked.kind != "oadrPoll":  # it may have changed something
+                self._board.look_again()
 
     def _check(self, asked: Asked, service: str) -> None:
         said = openadr2_requests.ven_id(asked.element)
@@ -189,6 +193,7 @@ class Endpoint:
         ends = certificates.end_of(der)
         await self._store.recognised(fingerprint, sha256, self._clock.now(), ends)
         log.info("certificate seen for the first time", ven=ven.name, ends=ends)
+        self._board.look_again()
         await self._board.refresh()
 
 
@@ -223,7 +228,7 @@ def _certificate(request: web.Request) -> bytes:
 
 
 def _xml(content: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
-    return web.Response(body=content, status=status, content_type="application/xml")
+    return web.Response(body=content, status=status, headers=_XML)
 
 
 @web.middleware

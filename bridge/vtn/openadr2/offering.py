@@ -45,6 +45,7 @@ class Offering:
             job.succeeded(now)
             if more:
                 continue
+            self._board.look_again()
             await self._board.refresh()
             await self._outs.settle(now)
             await self._clock.wait(bell, days_at)

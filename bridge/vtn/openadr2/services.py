@@ -294,6 +294,7 @@ class Services:
         return await self._opted(asked, "oadrCanceledOpt", opt_id)
 
     async def _opted(self, asked: Asked, kind: str, opt_id: str) -> Reply:
+        self._board.look_again()
         await self._board.refresh()
         await self._outs.settle(asked.at)
         said = {"response": response(asked.request_id), "opt_id": opt_id}
