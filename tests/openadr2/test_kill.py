@@ -62,10 +62,10 @@ class Home:
         if answer.kind == "oadrDistributeEvent":
             for event in answer.events():
                 self._note(event)
+                self.answered.add(event.version)  # heard or not: then it is listed again
             said = await self.ven.answer(answer, self.opt)
             if said is not None:
                 self._good(said, "oadrResponse")
-                self.answered |= {e.version for e in answer.events()}
         elif not self.quiet:
             self.wrong.append(answer)
 
