@@ -24,6 +24,7 @@ from bridge.model import (
     Firing,
     OptPolicy,
     OptType,
+    PartOpt,
     PriceDay,
     PriceQuestion,
     PriceRow,
@@ -77,6 +78,12 @@ class SourceMemory(Protocol):
         """Return the opts of these events (id → modification), or all not told yet."""
 
     async def answered(self, source: str, answers: Sequence[Answer]) -> None:
+        """Note that the upstream was told."""
+
+    async def part_opts(self, source: str, at: datetime) -> list[PartOpt]:
+        """Return what resources are opted of which events, and was not told yet."""
+
+    async def part_opts_told(self, source: str, told: Sequence[PartOpt]) -> None:
         """Note that the upstream was told."""
 
     async def heard_from(self, source: str, at: datetime) -> None:

@@ -385,6 +385,16 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class PartOpt:
+    """The opt of one resource at which an event is aimed, to be told upstream by EiOpt."""
+
+    foreign_id: str
+    modification: int
+    opt: OptType
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
 class OptPolicy:
     """How a source's events are answered: always, never, or by a person before a deadline."""
 

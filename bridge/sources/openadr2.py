@@ -274,6 +274,15 @@ class _Following:
             by_request.setdefault(answer.request_id, []).append(answer)
         for request_id, answers in by_request.items():
             await self._tell(request_id, answers)
+        await self._tell_parts()
+
+    async def _tell_parts(self) -> None:
+        """Tell the opts of some of an event's resources: of devices that are VENs here."""
+        for part in await self._around.memory.part_opts(self._name, self._now()):
+            against = await self._ven.tell_part(part, self._now())
+            if against:
+                log.warning("the VTN did not take an EiOpt", source=self._name, said=against)
+            await self._around.memory.part_opts_told(self._name, [part])
 
     async def _tell(self, request_id: str, answers: list[Answer]) -> None:
         if answers:

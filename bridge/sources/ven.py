@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -15,7 +15,7 @@ from openleadr import OpenADRClient
 
 from bridge import certificates
 from bridge.errors import SourceError, Unregistered, WireError
-from bridge.model import Answer, Registration
+from bridge.model import Answer, PartOpt, Registration
 from bridge.wire import openleadr
 from bridge.wire.openleadr import Message
 from bridge.wire.signatures import ReplayGuard, Signer
@@ -151,6 +151,23 @@ class Ven(OpenADRClient):
                 }
                 for told in answers
             ],
+        )
+        code, said = _code(answer)
+        return None if code == OK else f"{code}: {said}"
+
+    async def tell_part(self, part: PartOpt, at: datetime) -> str | None:
+        """Tell the VTN the opt of a resource; return what it had against it, if anything."""
+        answer = await self._ask(
+            "EiOpt",
+            "oadrCreateOpt",
+            opt_id=_request_id(),
+            opt_type=part.opt,
+            opt_reason="participating" if part.opt == "optIn" else "notParticipating",
+            created_date_time=at,
+            request_id=_request_id(),
+            event_id=part.foreign_id,
+            modification_number=part.modification,
+            targets=[{"resource_id": part.resource}],
         )
         code, said = _code(answer)
         return None if code == OK else f"{code}: {said}"

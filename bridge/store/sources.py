@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlite_utils import Database
 
-from bridge.model import Answer, Document, Registration
+from bridge.model import Answer, Document, PartOpt, Registration
 from bridge.notation import from_millis, millis
 from bridge.store import changes, event_rows
 from bridge.store.sqlite import Sqlite, one, rows, write_many
@@ -107,6 +107,25 @@ class Sources:
             durable=False,
             tell=False,
         )
+
+    async def part_opts(self, source: str, at: datetime) -> list[PartOpt]:
+        """Return what resources are opted of which events, and was not told yet."""
+        sql = (
+            "SELECT u.foreign_id, o.modification, u.opt, u.resource FROM upstream_opts u"
+            " JOIN origins o ON o.source = u.source AND o.foreign_id = u.foreign_id"
+            " WHERE u.source = ? AND u.told IS NOT u.opt AND o.active_to > ?"
+            " AND o.cancelled_at IS NULL ORDER BY 1, 3, 4"
+        )
+        found = await self._file.read(lambda db: rows(db, sql, (source, millis(at))))
+        return [PartOpt(**row) for row in found]
+
+    async def part_opts_told(self, source: str, told: Sequence[PartOpt]) -> None:
+        """Note that the upstream was told."""
+        sql = (
+            "UPDATE upstream_opts SET told = ? WHERE source = ? AND foreign_id = ? AND resource = ?"
+        )
+        values = [(part.opt, source, part.foreign_id, part.resource) for part in told]
+        await self._file.write(lambda db: write_many(db, sql, values), durable=False, tell=False)
 
     async def heard_from(self, source: str, at: datetime) -> None:
         """Note that the upstream is there."""
