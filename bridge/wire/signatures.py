@@ -129,6 +129,10 @@ _PROTECTED = (
 
 def _canonical(element: etree._Element, *, exclusive: bool = False) -> bytes:
     """Return an element as it stands in its message, in canonical form."""
+    around = element.getparent()
+    if around is not None and None in around.nsmap:
+        # lxml 6.1.3 puts xmlns="" where the default namespace of the whole document is another.
+        element = etree.fromstring(etree.tostring(element, with_tail=False), _TRUSTED)
     return etree.tostring(
         element, method="c14n", exclusive=exclusive, with_comments=False, with_tail=False
     )

@@ -29,17 +29,15 @@ class Board:
 
     async def refresh(self) -> None:
         """Take in what was changed by others, if anything was."""
-        now = time.monotonic()
-        if now - self._looked < LOOK_EVERY:
+        if time.monotonic() - self._looked < LOOK_EVERY:
             return
-        self._looked, commits = now, self._store.commits
-        if commits == self._commits:
-            return
-        if self._store.version != self._standing.version:
+        commits = self._store.commits
+        if commits != self._commits:
             async with self._loading:
                 if self._store.version != self._standing.version:
                     await self._load()
-        self._commits = commits
+            self._commits = commits
+        self._looked = time.monotonic()
 
     def look_again(self) -> None:
         """Take in at the next refresh what was just changed here."""

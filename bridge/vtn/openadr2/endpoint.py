@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from lxml import etree
 
 from bridge import certificates
@@ -245,6 +246,8 @@ async def _plainly(
             text = error.text or error.reason
         headers = {k: v for k, v in error.headers.items() if k in {"Allow", "Retry-After"}}
         return web.Response(text=text, status=error.status, headers=headers)
+    except (web.RequestPayloadError, HttpProcessingError):
+        return web.Response(text="the body is not in its Content-Encoding", status=400)
     except StoreError as error:
         log.critical("store failed", problem=str(error))
         return web.Response(text="the store cannot be read now", status=503)

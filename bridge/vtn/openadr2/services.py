@@ -125,7 +125,7 @@ class Services:
             {
                 "response": response(asked.request_id),
                 "registration_id": registration_id,
-                "ven_id": asked.ven.ven_id,
+                "ven_id": asked.ven.ven_id if registration_id else None,
                 "vtn_id": self._vtn_id,
                 "profiles": PROFILES,
                 "requested_oadr_poll_freq": self._poll,
