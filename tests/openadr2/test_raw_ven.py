@@ -1,5 +1,6 @@
 """A VEN without any library does its job: it registers, is told prices, answers, reports, opts."""
 
+import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 
@@ -373,6 +374,26 @@ async def test_opts_are_made_and_cancelled(site, sign):
         answer = await ven.cancel_opt("times")
         assert (answer.kind, answer.code) == ("oadrCanceledOpt", code)
         assert answer.text("e:optID") == "times"
+
+
+async def test_what_was_just_done_holds_while_others_are_heard(site):
+    other = await site.registered("other")
+
+    async def poll():
+        while True:
+            await other.poll()
+            await asyncio.sleep(0.001)
+
+    polling = asyncio.create_task(poll())
+    try:
+        for n in range(20):
+            ven = await site.registered(f"ven{n}")
+            assert (await ven.register_report(messages.usage_offer())).good
+            assert (await ven.cancel_registration()).good
+            assert (await ven.poll()).kind == "oadrRequestReregistration"
+    finally:
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
 
 
 async def test_a_message_at_another_service_is_told_so(site):
