@@ -250,8 +250,8 @@ async def test_a_schedule_of_opting_out_counts(tmp_path):
     async with between(tmp_path, pass_opts=True) as (site, utility):
         heater, pump = await both(site, utility)
         for ven in (heater, pump):
-            window = [(LATER - timedelta(hours=1), timedelta(hours=3))]
-            assert (await ven.create_opt(f"o-{ven.name}", "optOut", times=window)).good
+            window = [(LATER - timedelta(hours=1), "PT3H")]
+            assert (await ven.create_opt(f"o-{ven.name}", available=window)).good
         await until(lambda: _is(lambda: upstream(utility)[0] == ["optIn", "optOut"]))
         assert (await pump.cancel_opt("o-pump")).good
         await until(lambda: _is(lambda: upstream(utility)[0] == ["optIn", "optOut", "optIn"]))
@@ -260,8 +260,8 @@ async def test_a_schedule_of_opting_out_counts(tmp_path):
 async def test_a_dispatch_in_a_time_that_was_opted_out_of_is_not_told_but_prices_are(tmp_path):
     async with between(tmp_path) as (site, utility):
         ven = await site.registered("heater")
-        window = [(LATER - timedelta(hours=1), timedelta(hours=3))]
-        assert (await ven.create_opt("o", "optOut", times=window)).good
+        window = [(LATER - timedelta(hours=1), "PT3H")]
+        assert (await ven.create_opt("o", available=window)).good
         utility.list(
             event("L", LATER, levels([2]), duration="PT1H"),
             event("P", LATER, signal(["0.1"]), duration="PT1H"),

@@ -19,7 +19,7 @@ class Board:
     def __init__(self, store: VenStore, clock: Clock) -> None:
         self._store, self._clock = store, clock
         self._standing = Standing()
-        self._commits, self._looked = -1, 0.0
+        self._commits, self._looked, self._moves = -1, 0.0, 0
         self._loading = asyncio.Lock()
         self._noted: list[tuple[str, str, Said]] = []  # while it is being loaded
         self._concerns: dict[str, list[tuple[Offer, list[int]]]] = {}
@@ -31,16 +31,18 @@ class Board:
         """Take in what was changed by others, if anything was."""
         if time.monotonic() - self._looked < LOOK_EVERY:
             return
-        commits = self._store.commits
+        moves, commits = self._moves, self._store.commits
         if commits != self._commits:
             async with self._loading:
                 if self._store.version != self._standing.version:
                     await self._load()
             self._commits = commits
-        self._looked = time.monotonic()
+        if moves == self._moves:
+            self._looked = time.monotonic()
 
     def look_again(self) -> None:
         """Take in at the next refresh what was just changed here."""
+        self._moves += 1
         self._looked = 0.0
 
     async def _load(self) -> None:

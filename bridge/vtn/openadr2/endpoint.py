@@ -99,7 +99,7 @@ class Endpoint:
         der = _certificate(request)
         sha256 = hashlib.sha256(der).hexdigest().upper()
         await self._board.refresh()
-        known = self._board.ven_of(sha256)
+        known = self._board.ven_of(sha256) or await self._looked_up(sha256)
         if known is None:
             return self._stranger(der, sha256)
         ven, fingerprint = known
@@ -167,6 +167,12 @@ class Endpoint:
             return
         where = f"belongs to {PREFIX}/{belongs}" if belongs else "is for VENs, not for a VTN"
         raise Refusal(COMPLIANCE, f"{asked.kind} {where}")
+
+    async def _looked_up(self, sha256: str) -> tuple[Ven, str] | None:
+        """Return whose certificate this is if it was enrolled this very moment."""
+        self._board.look_again()
+        await self._board.refresh()
+        return self._board.ven_of(sha256)
 
     def _stranger(self, der: bytes, sha256: str) -> web.Response:
         """Answer who is not enrolled; nothing of what it says is looked at."""

@@ -46,7 +46,7 @@ class Outs:
         all_out = bool(vens) and not others
         for ven in vens:
             whole, some = self._is_out(ven, offer)
-            own = [r for r in ven.resources if not aimed or r in aimed]
+            own = [r for r in ven.resources if r in aimed] or ven.resources
             for resource in own:
                 out[resource] = "optOut" if whole or resource in some else "optIn"
             all_out = all_out and (whole or (bool(own) and some.issuperset(own)))
