@@ -200,6 +200,9 @@ def server_context(
             raise SettingsError(f"{cert}, {key}: cannot be used together ({error})") from error
     if clients:
         context.verify_mode = ssl.CERT_REQUIRED
+        # No session is taken up again: whom an authority vouches for is asked each time.
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
         _read(clients, "the file")
         try:
             context.load_verify_locations(clients)

@@ -216,6 +216,10 @@ class Mdns(Frozen):
     base_path_style: Literal["spec", "slash"] = "spec"
 
 
+# OpenADR 2.0b, reportName: those that measure
+REPORTS = ("TELEMETRY_USAGE", "TELEMETRY_STATUS", "HISTORY_USAGE")
+
+
 class Report(Frozen):
     """A report that VENs are asked for, where they offer it."""
 
@@ -225,6 +229,19 @@ class Report(Frozen):
     every: SomeTime = timedelta(minutes=15)
     sampling: SomeTime = timedelta(minutes=1)
     history: SomeTime = timedelta(days=7)
+
+    @field_validator("report")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in REPORTS and not value.startswith("x-"):
+            raise ValueError(f"{value!r} is no report; there are: {', '.join(REPORTS)}, and x-…")
+        return value
+
+    @model_validator(mode="after")
+    def _in_step(self) -> "Report":
+        if self.every < self.sampling:
+            raise ValueError("every is shorter than sampling: it is a multiple of it")
+        return self
 
     @property
     def wish(self) -> Wish:
@@ -254,6 +271,13 @@ class Vens(Address):
     @classmethod
     def _some(cls, value: object) -> object:
         return value if isinstance(value, list | tuple) else (value,)
+
+    @field_validator("poll_interval")
+    @classmethod
+    def _whole_seconds(cls, value: timedelta) -> timedelta:
+        if value % timedelta(seconds=1):
+            raise ValueError('2.0b knows whole seconds only; write one such as "10s"')
+        return value
 
     @field_validator("vtn_id")
     @classmethod

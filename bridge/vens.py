@@ -26,7 +26,8 @@ class Ven:
     programs: tuple[str, ...]
     resources: tuple[str, ...]
     groups: tuple[str, ...]
-    certificates: Mapping[str, bool]  # SHA-256, or OpenADR's 10 bytes of it → seen before
+    # SHA-256, or OpenADR's 10 bytes of it → when it ends; None: it was not seen yet
+    certificates: Mapping[str, datetime | None]
 
     @property
     def names(self) -> frozenset[str]:
@@ -45,10 +46,12 @@ class Offer:
     event: str  # its eventID
     modification: int
     program: str
+    context: str  # its market context
     source: str
     foreign_id: str  # the source's own id of the event
     start: datetime
-    end: datetime
+    end: datetime  # of an endless one: never
+    released: datetime | None  # when an endless one is cancelled by us
     priority: int  # as 2.0b counts: 1 is the highest, 0 is none
     test: bool
     priced: bool
@@ -95,9 +98,11 @@ class Opt:
     resources: frozenset[str] = frozenset()
     at: datetime | None = None  # when it was said
 
-    def covers(self, start: datetime, end: datetime) -> bool:
-        """Whether a time lies wholly in its own."""
-        return any(begin <= start and end <= until for begin, until in self.times)
+    def covers(self, offer: Offer) -> bool:
+        """Whether an event lies wholly in its times, and is of its market context."""
+        return self.context in {None, offer.context} and any(
+            begin <= offer.start and offer.end <= until for begin, until in self.times
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +116,14 @@ class Message:
 
 @dataclass(slots=True)
 class Standing:
-    """All that polls are answered from, as it was when the store had this version."""
+    """All that polls are answered from, as it was when the store had this version.
+
+    One that is `partial` holds only those VENs of which something was changed since.
+    """
 
     version: int = -1
+    at: datetime | None = None  # when it was looked up
+    partial: bool = False
     vens: dict[str, Ven] = field(default_factory=dict)  # by name
     by_certificate: dict[str, str] = field(default_factory=dict)  # fingerprint → name
     offers: list[Offer] = field(default_factory=list)
@@ -215,6 +225,9 @@ class Reading:
     request_id: str
 
 
+Answers = Mapping[str, tuple[int, OptType | None]]  # eventID → modification, opt
+
+
 class VenStore(Protocol):
     """Keeps what is said between VENs and us. Nothing is said before it is kept."""
 
@@ -226,31 +239,33 @@ class VenStore(Protocol):
     def version(self) -> int:
         """Return a number that moves when something of a `Standing` was changed by others."""
 
-    async def standing(self, at: datetime) -> Standing:
-        """Return all that polls are answered from."""
+    async def standing(self, at: datetime, since: int | None = None) -> Standing:
+        """Return all that polls are answered from, or where it does what changed `since`."""
 
     async def recognised(self, fingerprint: str, sha256: str, at: datetime, ends: datetime) -> None:
         """Note that an enrolled certificate was seen, whole, and when it ends."""
 
-    async def register(self, ven: str, ven_name: str, *, signs: bool, at: datetime) -> str:
-        """Register a VEN, or again; return its registrationID."""
+    async def register(
+        self, ven: str, ven_name: str, *, signs: bool, knows: bool, at: datetime
+    ) -> str:
+        """Register a VEN, or again, where it `knows` its registrationID; return that."""
 
-    async def deregister(self, ven: str, at: datetime) -> None:
+    async def deregister(self, ven: str) -> None:
         """Forget a VEN's registration, and what hangs on it."""
 
     async def note_sent(self, ven: str, sent: Mapping[str, int], at: datetime) -> None:
         """Note which modifications of events a VEN is being sent."""
 
-    async def note_answers(
-        self, ven: str, answers: Mapping[str, tuple[int, OptType | None]], at: datetime
-    ) -> None:
+    async def note_answers(self, ven: str, answers: Answers, at: datetime) -> None:
         """Keep a VEN's answers: eventID → modification and opt."""
 
-    async def add_opt(self, ven: str, opt: Opt, at: datetime) -> None:
-        """Keep an EiOpt."""
+    async def add_opt(
+        self, ven: str, opt: Opt, ends: datetime | None, answers: Answers, at: datetime
+    ) -> None:
+        """Keep an EiOpt until it ends, and what it answers."""
 
-    async def drop_opt(self, ven: str, opt_id: str, at: datetime) -> bool:
-        """Forget an EiOpt; return whether there was one."""
+    async def drop_opt(self, ven: str, opt_id: str, answers: Answers, at: datetime) -> bool:
+        """Forget an EiOpt, and keep what that answers; return whether there was one."""
 
     async def settle_outs(
         self, outs: Mapping[tuple[str, str], tuple[bool, Mapping[str, OptType]]], at: datetime
@@ -260,8 +275,8 @@ class VenStore(Protocol):
         That a resource is in is told only where it was told that it is out.
         """
 
-    async def message_done(self, ven: str, kind: str, request_id: str | None) -> bool:
-        """Note that a VEN answered a message; return whether there was one."""
+    async def message_done(self, ven: str, kind: str, requests: Collection[str | None]) -> bool:
+        """Note that a VEN answered messages, by their requests; return whether there were any."""
 
     async def save_reports(
         self, ven: str, offered: Sequence[Offered], wishes: Collection[Wish], at: datetime
@@ -274,7 +289,7 @@ class VenStore(Protocol):
     async def points(self, ven: str, specifier: str) -> Mapping[str, Point]:
         """Return what a VEN can measure, by rID; nothing where it did not say."""
 
-    async def samplings(self, ven: str) -> Mapping[str, timedelta]:
+    async def samplings(self, ven: str, requests: Collection[str]) -> Mapping[str, timedelta]:
         """Return how long the intervals are that a VEN was asked for, by request id."""
 
     async def save_readings(

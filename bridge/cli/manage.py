@@ -98,7 +98,7 @@ def opt(event_id: str, opt: str, config: Path, as_json: bool) -> None:
     """Answer an event: take part in it or not. The utility is told by the running bridge."""
     with beside(_store(config)) as db:
         found = event_rows.set_opt(
-            db, event_id, "optIn" if opt == "optIn" else "optOut", datetime.now(UTC)
+            db, event_id, "optIn" if opt == "optIn" else "optOut", datetime.now(UTC), by="person"
         )
     if found is None:
         raise BridgeError(f"there is no event {event_id!r}; `event list` shows their ids")

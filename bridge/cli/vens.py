@@ -30,7 +30,8 @@ def _store(config: Path) -> Path:
 def _by_certificate(work: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which certificate."""
     for option in (
-        click.option("--days", default=365, show_default=True, help="How long it is valid."),
+        click.option("--days", type=click.IntRange(1, 36500), default=365, show_default=True,
+                     help="How long it is valid."),
         click.option("--rsa/--ec", default=False, help="RSA (2048 bits) or EC (P-256) keys."),
         click.option("--ca-key", type=click.Path(path_type=Path),
                      help="The site's CA's key; else that beside the settings' `ca`."),
@@ -59,15 +60,13 @@ def add(
     test_events: bool, signed: bool, ven_id: str | None, config: Path, as_json: bool, **about: Any,
 ) -> None:  # fmt: skip
     """Enrol a VEN: it may connect with this certificate, and no other may in its name."""
-    if ven_id is not None and not any(c.isalpha() for c in ven_id):
-        raise BridgeError(f"{ven_id!r} is read as a number by some VENs; write a letter in it")
     with beside(_store(config)) as db:
-        vens.check_new(db, name)
-        fingerprint, made = _certificate(config, name, about)
+        vens.check_new(db, name, ven_id, [*resources, *groups, *programs])
+        fingerprint, ends, made = _certificate(config, name, about)
         row = vens.add(
             db, name, datetime.now(UTC), fingerprint=fingerprint, ven_id=ven_id,
             resources=resources, groups=groups, programs=programs, test_events=test_events,
-            signs=signed,
+            signs=signed, ends=ends,
         )  # fmt: skip
     say({**_shown(row), **made}, _text(row, made), as_json=as_json)
 
@@ -79,8 +78,8 @@ def renew(name: str, config: Path, as_json: bool, **about: Any) -> None:
     """Let a VEN use another certificate: those it has stay valid until they are removed."""
     with beside(_store(config)) as db:
         vens.found(db, name)
-        fingerprint, made = _certificate(config, name, about)
-        row = vens.renew(db, name, fingerprint, datetime.now(UTC))
+        fingerprint, ends, made = _certificate(config, name, about)
+        row = vens.renew(db, name, fingerprint, datetime.now(UTC), ends)
     say({**_shown(row), **made}, _text(row, made), as_json=as_json)
 
 
@@ -102,6 +101,15 @@ def reregister(name: str, config: Path, as_json: bool) -> None:
     with beside(_store(config)) as db:
         vens.ask_again(db, name, datetime.now(UTC))
     say({"asked": name}, f"{name}: will be asked when it polls", as_json=as_json)
+
+
+@command(ven, "deregister", example="openadr-bridge ven deregister heater")
+@click.argument("name")
+def deregister(name: str, config: Path, as_json: bool) -> None:
+    """Tell a VEN when it polls that its registration ends; enrolled still, it may register anew."""
+    with beside(_store(config)) as db:
+        vens.end_registration(db, name, datetime.now(UTC))
+    say({"told": name}, f"{name}: will be told when it polls", as_json=as_json)
 
 
 @command(ven, "list", example="openadr-bridge ven list")
@@ -133,15 +141,16 @@ def show(name: str, config: Path, as_json: bool) -> None:
     say(_shown(row), _text(row, {}), as_json=as_json)
 
 
-def _certificate(config: Path, name: str, about: Document) -> tuple[str, Document]:
-    """Return the fingerprint of a VEN's certificate, and what was written where it is issued."""
+def _certificate(config: Path, name: str, about: Document) -> tuple[str, datetime | None, Document]:
+    """Return a certificate's fingerprint, its end where it is known, and what was written."""
     given = [key for key in ("fingerprint", "cert", "issue") if about[key]]
     if len(given) != 1:
         raise BridgeError("write one of --fingerprint F, --cert FILE or --issue")
     if about["fingerprint"]:
-        return about["fingerprint"], {}
+        return about["fingerprint"], None, {}
     if about["cert"]:
-        return read_certificate(about["cert"]).sha256, {}
+        found = read_certificate(about["cert"])
+        return found.sha256, found.not_after, {}
     section = read_settings(config, files=False).openadr2
     if section is None:
         raise BridgeError(f"{config}: --issue needs [openadr2] with `ca`, the site's CA")
@@ -150,7 +159,8 @@ def _certificate(config: Path, name: str, about: Document) -> tuple[str, Documen
         section.ca, key, name, about["out"] or section.ca.parent,
         "rsa" if about["rsa"] else "ec", about["days"],
     )  # fmt: skip
-    return made.sha256, {"cert": str(made.path), "key": str(made.path.with_name(f"{name}.key"))}
+    key_file = made.path.with_name(f"{name}.key")
+    return made.sha256, made.not_after, {"cert": str(made.path), "key": str(key_file)}
 
 
 def _shown(row: Document) -> Document:

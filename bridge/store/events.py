@@ -38,7 +38,9 @@ class Events:
 
     async def set_opt(self, event_id: str, opt: OptType, at: datetime) -> Event | None:
         """Answer an event; return it, or None when there is none of this id."""
-        return await self._file.write(lambda db: event_rows.set_opt(db, event_id, opt, at))
+        return await self._file.write(
+            lambda db: event_rows.set_opt(db, event_id, opt, at, by="person")
+        )
 
     async def list(
         self, after: str | None, limit: int, *, live: datetime | None = None

@@ -48,7 +48,7 @@ def openadr3_objects(db: Database) -> None:
 def openadr2_vens(db: Database) -> None:
     """OpenADR 2.0b clients: who is enrolled, what each is offered, what it said."""
     _run(db, OPENADR2)
-    db.conn.execute("INSERT INTO meta VALUES ('vens', '0')")
+    db.conn.execute("INSERT INTO meta VALUES ('vens', '0'), ('vens_whole', '0')")
 
 
 def _run(db: Database, script: str) -> None:

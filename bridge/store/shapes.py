@@ -287,7 +287,8 @@ CREATE TABLE vens (
     groups TEXT NOT NULL,
     created INTEGER NOT NULL,
     registered INTEGER,
-    heard INTEGER
+    heard INTEGER,
+    version INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ven_certificates (
@@ -300,15 +301,17 @@ CREATE TABLE ven_certificates (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE ven_offers (
-    event TEXT PRIMARY KEY,
-    thing TEXT NOT NULL UNIQUE,
+    thing TEXT PRIMARY KEY,
+    event TEXT NOT NULL UNIQUE,
     meaning TEXT NOT NULL,
     modification INTEGER NOT NULL,
     program TEXT NOT NULL,
+    context TEXT NOT NULL,
     source TEXT NOT NULL,
     foreign_id TEXT NOT NULL,
     starts INTEGER NOT NULL,
     ends INTEGER NOT NULL,
+    released INTEGER,
     priority INTEGER NOT NULL,
     test INTEGER NOT NULL,
     priced INTEGER NOT NULL,
@@ -318,6 +321,8 @@ CREATE TABLE ven_offers (
     xml TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ven_offers_by_end ON ven_offers (ends);
+CREATE INDEX ven_offers_by_source ON ven_offers (source, foreign_id);
+CREATE INDEX ven_offers_released ON ven_offers (released) WHERE released IS NOT NULL;
 
 CREATE TABLE ven_events (
     ven TEXT NOT NULL REFERENCES vens (name) ON DELETE CASCADE,

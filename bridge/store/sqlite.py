@@ -98,12 +98,14 @@ class Sqlite:
     @property
     def commits(self) -> int:
         """Return a number that moves with every commit, whoever makes it, in microseconds."""
-        version: int = self._watch.execute("PRAGMA data_version").fetchone()[0]
-        return version
+        return int(self.peek("PRAGMA data_version"))
 
     def peek(self, sql: str) -> Any:
         """Return the one value of a query that takes microseconds, at once."""
-        return self._watch.execute(sql).fetchone()[0]
+        try:
+            return self._watch.execute(sql).fetchone()[0]
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: cannot be read ({error})") from error
 
     def bell(self, name: str) -> asyncio.Event:
         """Return an event that is set after each commit; one for each name."""

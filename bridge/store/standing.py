@@ -10,12 +10,24 @@ from sqlite_utils import Database
 
 from bridge.model import Document, OptType
 from bridge.notation import from_millis, millis
-from bridge.store import event_rows, offers, ven_reports, vens
+from bridge.store import event_rows, offer_rows, offers, ven_reports, vens
 from bridge.store.sqlite import Sqlite, one, rows, write_many
-from bridge.vens import Message, Offered, Opt, Point, Reading, Request, Said, Standing, Wish
+from bridge.vens import (
+    Answers,
+    Message,
+    Offered,
+    Opt,
+    Point,
+    Reading,
+    Request,
+    Said,
+    Standing,
+    Wish,
+)
 
 # Being heard of is kept in memory and written this seldom: flash memory wears out.
 HEARD_EVERY = timedelta(minutes=1)
+GRACE = timedelta(minutes=5)  # after its end an event can still be answered
 Outs = Mapping[tuple[str, str], tuple[bool, Mapping[str, OptType]]]
 
 
@@ -41,26 +53,23 @@ class Vens:
         """Return an event of one's own that is set after each change."""
         return self._file.bell(name)
 
-    async def standing(self, at: datetime) -> Standing:
-        """Return all that polls are answered from."""
-        return await self._file.read(lambda db: _standing(db, at))
+    async def standing(self, at: datetime, since: int | None = None) -> Standing:
+        """Return all that polls are answered from, or where it does what changed `since`."""
+        return await self._file.read(lambda db: _standing(db, at, since))
 
     async def recognised(self, fingerprint: str, sha256: str, at: datetime, ends: datetime) -> None:
         """Note that an enrolled certificate was seen, whole, and when it ends."""
+        await self._file.write(lambda db: vens.recognised(db, fingerprint, sha256, at, ends))
 
-        def work(db: Database) -> None:
-            vens.recognised(db, fingerprint, sha256, at, ends)
-            vens.touch(db)
-
-        await self._file.write(work)
-
-    async def register(self, ven: str, ven_name: str, *, signs: bool, at: datetime) -> str:
-        """Register a VEN, or again; return its registrationID."""
+    async def register(
+        self, ven: str, ven_name: str, *, signs: bool, knows: bool, at: datetime
+    ) -> str:
+        """Register a VEN, or again, where it `knows` its registrationID; return that."""
         return await self._file.write(
-            lambda db: vens.register(db, ven, ven_name, signs=signs, at=at)
+            lambda db: vens.register(db, ven, ven_name, signs=signs, knows=knows, at=at)
         )
 
-    async def deregister(self, ven: str, at: datetime) -> None:
+    async def deregister(self, ven: str) -> None:
         """Forget a VEN's registration, and what hangs on it."""
         await self._file.write(lambda db: vens.deregister(db, ven))
 
@@ -68,61 +77,50 @@ class Vens:
 
     async def note_sent(self, ven: str, sent: Mapping[str, int], at: datetime) -> None:
         """Note which modifications of events a VEN is being sent."""
+        values = [(event, number, millis(at), ven) for event, number in sent.items()]
         await self._file.write(
             lambda db: write_many(
                 db,
                 "INSERT INTO ven_events (ven, event, sent, at)"
                 " SELECT name, ?, ?, ? FROM vens WHERE name = ?"
                 " ON CONFLICT DO UPDATE SET sent = max(sent, excluded.sent)",
-                ((event, number, millis(at), ven) for event, number in sent.items()),
+                values,
             ),
-            durable=False,
             tell=False,
         )
 
-    async def note_answers(
-        self, ven: str, answers: Mapping[str, tuple[int, OptType | None]], at: datetime
-    ) -> None:
+    async def note_answers(self, ven: str, answers: Answers, at: datetime) -> None:
         """Keep a VEN's answers: eventID → modification and opt."""
-        await self._file.write(
-            lambda db: write_many(
-                db,
-                "INSERT INTO ven_events (ven, event, sent, answered, opt, at)"
-                " SELECT name, ?, ?, ?, ?, ? FROM vens WHERE name = ?"
-                " ON CONFLICT DO UPDATE SET sent = max(sent, excluded.sent),"
-                " answered = max(coalesce(answered, 0), excluded.answered),"
-                " opt = coalesce(excluded.opt, opt), at = excluded.at",
-                (
-                    (event, number, number, opt, millis(at), ven)
-                    for event, (number, opt) in answers.items()
-                ),
-            ),
-            tell=False,
-        )
+        await self._file.write(lambda db: _answer(db, ven, answers, at), tell=False)
 
-    async def add_opt(self, ven: str, opt: Opt, at: datetime) -> None:
-        """Keep an EiOpt."""
+    async def add_opt(
+        self, ven: str, opt: Opt, ends: datetime | None, answers: Answers, at: datetime
+    ) -> None:
+        """Keep an EiOpt until it ends, and what it answers."""
         times = [[millis(begin), millis(end)] for begin, end in opt.times]
-        ends = max((end for _, end in times), default=None)
         values = (
             ven, opt.opt_id, opt.opt, opt.reason, opt.context, opt.event, opt.modification,
-            json.dumps(times), json.dumps(sorted(opt.resources)), millis(at), ends,
+            json.dumps(times), json.dumps(sorted(opt.resources)), millis(at),
+            millis(ends) if ends else None,
         )  # fmt: skip
 
         def work(db: Database) -> None:
             marks = ", ".join("?" * len(values))
             db.conn.execute(f"INSERT OR REPLACE INTO ven_opts VALUES ({marks})", values)  # noqa: S608 -- marks
-            vens.touch(db)
+            _answer(db, ven, answers, at)
+            vens.touch(db, ven)
 
         await self._file.write(work)
 
-    async def drop_opt(self, ven: str, opt_id: str, at: datetime) -> bool:
-        """Forget an EiOpt; return whether there was one."""
+    async def drop_opt(self, ven: str, opt_id: str, answers: Answers, at: datetime) -> bool:
+        """Forget an EiOpt, and keep what that answers; return whether there was one."""
 
         def work(db: Database) -> bool:
             sql = "DELETE FROM ven_opts WHERE ven = ? AND opt_id = ?"
             gone = db.conn.execute(sql, (ven, opt_id)).rowcount
-            vens.touch(db)
+            if gone:
+                _answer(db, ven, answers, at)
+                vens.touch(db, ven)
             return bool(gone)
 
         return await self._file.write(work)
@@ -137,15 +135,15 @@ class Vens:
 
     # --- messages and reports --------------------------------------------------------------
 
-    async def message_done(self, ven: str, kind: str, request_id: str | None) -> bool:
-        """Note that a VEN answered a message; return whether there was one."""
+    async def message_done(self, ven: str, kind: str, requests: Collection[str | None]) -> bool:
+        """Note that a VEN answered messages, by their requests; return whether there were any."""
 
         def work(db: Database) -> bool:
             sql = "DELETE FROM ven_messages WHERE ven = ? AND kind = ? AND request_id IS ?"
-            gone = db.conn.execute(sql, (ven, kind, request_id)).rowcount
-            if gone:
-                vens.touch(db)
-            return bool(gone)
+            gone = [db.conn.execute(sql, (ven, kind, request)).rowcount for request in requests]
+            if any(gone):
+                vens.touch(db, ven)
+            return any(gone)
 
         return await self._file.write(work)
 
@@ -163,9 +161,9 @@ class Vens:
         """Return what a VEN can measure, by rID; nothing where it did not say."""
         return await self._file.read(lambda db: ven_reports.points(db, ven, specifier))
 
-    async def samplings(self, ven: str) -> Mapping[str, timedelta]:
+    async def samplings(self, ven: str, requests: Collection[str]) -> Mapping[str, timedelta]:
         """Return how long the intervals are that a VEN was asked for, by request id."""
-        return await self._file.read(lambda db: ven_reports.samplings(db, ven))
+        return await self._file.read(lambda db: ven_reports.samplings(db, ven, requests))
 
     async def save_readings(
         self, ven: str, readings: Sequence[Reading], requests: Collection[str], at: datetime
@@ -210,50 +208,74 @@ class Vens:
         """Return what VENs answered to events: (source, foreign id) → answers."""
 
         def read(db: Any) -> Mapping[tuple[str, str], Any]:
-            found: dict[tuple[str, str], list[Document]] = {}
             sql = (
-                "SELECT o.source, o.foreign_id, e.* FROM ven_events e"
-                " JOIN ven_offers o ON o.event = e.event ORDER BY e.ven"
+                "SELECT e.* FROM ven_offers o JOIN ven_events e ON e.event = o.event"
+                " WHERE o.source = ? AND o.foreign_id = ? AND e.answered IS NOT NULL"
+                " ORDER BY e.ven, e.event"
             )
-            for row in rows(db, sql):
-                key = (row["source"], row["foreign_id"])
-                if key in events and row["answered"] is not None:
-                    said = {
+            return {
+                key: [
+                    {
                         "ven": row["ven"],
                         "event": row["event"],
                         "modification": row["answered"],
                         "opt": row["opt"],
                         "at": from_millis(row["at"]),
                     }
-                    found.setdefault(key, []).append(said)
-            return found
+                    for row in rows(db, sql, key)
+                ]
+                for key in events
+            }
 
         return await self._file.read(read)
 
 
-def _standing(db: Any, at: datetime) -> Standing:
-    version = one(db, "SELECT value FROM meta WHERE key = 'vens'") or {"value": 0}
-    known = [vens.to_ven(row) for row in vens.listing(db)]
+def _standing(db: Any, at: datetime, since: int | None = None) -> Standing:
+    sql = (
+        "SELECT key, CAST(value AS INTEGER) AS value FROM meta WHERE key IN ('vens', 'vens_whole')"
+    )
+    versions = {row["key"]: row["value"] for row in rows(db, sql)}
+    partial = since is not None and versions["vens_whole"] <= since
+    sql = "SELECT name FROM vens WHERE version > ?"
+    names = [row["name"] for row in rows(db, sql, (since,))] if partial else None
+    known = [vens.to_ven(row) for row in vens.listing(db, names)]
     found = Standing(
-        version=int(version["value"]),
+        version=versions["vens"],
+        at=at,
+        partial=partial,
         vens={ven.name: ven for ven in known},
         by_certificate={c: ven.name for ven in known for c in ven.certificates},
     )
-    since = millis(at)
-    sql = "SELECT * FROM ven_offers WHERE ends > ?"
-    found.offers = [offers.to_offer(row) for row in rows(db, sql, (since,))]
+    just_over = millis(at - GRACE)
+    if not partial:
+        sql = "SELECT * FROM ven_offers WHERE ends > ?"
+        found.offers = [offer_rows.to_offer(row) for row in rows(db, sql, (just_over,))]
+    of_ven = "" if names is None else f" AND {{}}.ven IN ({', '.join('?' * len(names))})"
     sql = "SELECT e.* FROM ven_events e JOIN ven_offers o ON o.event = e.event WHERE o.ends > ?"
-    for row in rows(db, sql, (since,)):
+    for row in rows(db, sql + of_ven.format("e"), (just_over, *(names or ()))):
         said = Said(row["sent"], row["answered"], row["opt"], from_millis(row["at"]))
         found.said.setdefault(row["ven"], {})[row["event"]] = said
-    for row in rows(
-        db, "SELECT * FROM ven_opts WHERE ends IS NULL OR ends > ? ORDER BY at", (since,)
-    ):
+    sql = "SELECT * FROM ven_opts t WHERE (t.ends IS NULL OR t.ends > ?)"
+    for row in rows(db, sql + of_ven.format("t") + " ORDER BY t.at", (just_over, *(names or ()))):
         found.opts.setdefault(row["ven"], []).append(_opt(row))
-    for row in rows(db, "SELECT * FROM ven_messages ORDER BY turn"):
+    sql = "SELECT * FROM ven_messages t WHERE 1"
+    for row in rows(db, sql + of_ven.format("t") + " ORDER BY t.turn", names or ()):
         message = Message(row["turn"], row["kind"], json.loads(row["payload"]))
         found.messages.setdefault(row["ven"], []).append(message)
     return found
+
+
+def _answer(db: Database, ven: str, answers: Answers, at: datetime) -> None:
+    """Keep what a VEN answers, unless it answered a later modification before."""
+    write_many(
+        db,
+        "INSERT INTO ven_events (ven, event, sent, answered, opt, at)"
+        " SELECT name, ?, ?, ?, ?, ? FROM vens WHERE name = ?"
+        " ON CONFLICT DO UPDATE SET sent = max(sent, excluded.sent),"
+        " answered = excluded.answered, opt = coalesce(excluded.opt, opt), at = excluded.at"
+        " WHERE coalesce(answered, -1) <= excluded.answered",
+        ((event, number, number, opt, millis(at), ven) for event, (number, opt) in answers.items()),
+    )
 
 
 def _opt(row: Document) -> Opt:
@@ -275,7 +297,8 @@ def _passed(standing: Standing, name: str) -> Document:
     """Return what a VEN was sent and said, for a person to read."""
     said = standing.said.get(name, {})
     ven = standing.vens[name]
-    known = [o for o in standing.offers if o.signals_for(ven) and not o.cancelled]
+    live = (o for o in standing.offers if standing.at and o.end > standing.at and not o.cancelled)
+    known = [o for o in live if o.signals_for(ven)]
     return {
         "owed": [o.event for o in known if o.event not in said or said[o.event].owed(o)],
         "answers": [
@@ -298,7 +321,7 @@ def _settle_outs(db: Database, outs: Outs, at: datetime) -> None:
         row = one(db, sql + where, (source, foreign_id))
         if row is None:
             continue
-        if all_out and row["opt"] == "optIn":
+        if all_out and row["opt"] == "optIn" and row["opt_by"] is None:
             event_rows.set_opt(db, row["id"], "optOut", at, by=offers.VENS)
         elif not all_out and row["opt_by"] == offers.VENS:
             event_rows.set_opt(db, row["id"], "optIn", at)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from sqlite_utils import Database
 
+from bridge.errors import Unfit
 from bridge.model import Document
 from bridge.notation import ZERO, from_millis, millis
 from bridge.store import vens
@@ -17,6 +18,7 @@ from bridge.store.sqlite import one, rows, write_many
 from bridge.vens import Offered, Point, Reading, Request, Wish
 
 HISTORY = "HISTORY_"
+MOST_POINTS = 1_000  # that one report of a VEN may measure
 
 
 def save(
@@ -36,15 +38,17 @@ def save(
     db.conn.execute(
         "UPDATE ven_requests SET ended = ? WHERE ven = ? AND ended IS NULL", (millis(at), ven)
     )
+    for report in offered:
+        if len(report.points) > MOST_POINTS:
+            raise Unfit(f"a report describes more than {MOST_POINTS} measurements")
     reports = ("oadrCreateReport", "oadrCancelReport")
     db.conn.execute("DELETE FROM ven_messages WHERE ven = ? AND kind IN (?, ?)", (ven, *reports))
     wanted = list(_wanted(db, ven, offered, wishes, at))
     for request in wanted:
         _ask(db, ven, request, at)
-    for request in wanted[1:]:  # some VENs mix up what is asked for in one message
+    for request in wanted:  # each by itself: some VENs mix up what is asked for in one message
         payload = {"request": request.document}
         vens.say(db, ven, "oadrCreateReport", payload, at, request.request_id)
-    vens.touch(db)
     return wanted[:1]
 
 
@@ -83,10 +87,11 @@ def points(db: Any, ven: str, specifier: str) -> Mapping[str, Point]:
     return {p.r_id: p for p in map(_point, json.loads(row["points"]))} if row else {}
 
 
-def samplings(db: Any, ven: str) -> Mapping[str, timedelta]:
+def samplings(db: Any, ven: str, requests: Collection[str]) -> Mapping[str, timedelta]:
     """Return how long the intervals are that a VEN was asked for, by request id."""
-    sql = "SELECT request FROM ven_requests WHERE ven = ?"
-    found = (Request.read(json.loads(row["request"])) for row in rows(db, sql, (ven,)))
+    sql = "SELECT request FROM ven_requests WHERE request_id = ? AND ven = ?"
+    known = (one(db, sql, (request, ven)) for request in requests)
+    found = (Request.read(json.loads(row["request"])) for row in known if row)
     return {request.request_id: request.sampling for request in found}
 
 
@@ -116,6 +121,9 @@ def keep(
         )
         if not done.rowcount:
             unknown.add(request)
+        sql = "DELETE FROM ven_messages WHERE kind = 'oadrCreateReport' AND request_id = ?"
+        if db.conn.execute(sql, (request,)).rowcount:  # it was told so, whatever it answered
+            vens.touch(db, ven)
     return unknown
 
 
@@ -148,16 +156,15 @@ def _wanted(
 ) -> Iterator[Request]:
     """Yield what the settings wish of what a VEN can give; history that was asked for only once."""
     for report in given:
+        taken = _asked_before(db, ven, report) if report.name.startswith(HISTORY) else set()
         for wish in wishes:
             if wish.report != report.name or not fnmatchcase(ven, wish.ven):
                 continue
-            matching = [p for p in report.points if _matches(p, wish)]
+            matching = [p for p in report.points if _matches(p, wish) and p.r_id not in taken]
+            taken |= {p.r_id for p in matching}  # the first wish that fits is the one
             if not matching:
                 continue
             history = wish.history if report.name.startswith(HISTORY) else None
-            sql = "SELECT 1 FROM ven_requests WHERE ven = ? AND name = ? AND heard IS NOT NULL"
-            if history and one(db, sql, (ven, report.name)):
-                continue
             sampling = _within(wish.sampling, matching)
             yield Request(
                 request_id=uuid4().hex,
@@ -175,6 +182,15 @@ def _whole(every: timedelta, sampling: timedelta) -> timedelta:
     """Return the wished period as a multiple of the sampling: some VENs know no other."""
     times = every // sampling if sampling else 0
     return sampling * times if times > 1 else min(every, sampling) or every
+
+
+def _asked_before(db: Any, ven: str, report: Offered) -> set[str]:
+    """Return of which measurements of a report history was given, or is still asked for."""
+    sql = "SELECT request FROM ven_requests WHERE ven = ? AND specifier = ?"
+    sql += " AND (heard IS NOT NULL OR ended IS NULL)"
+    found = rows(db, sql, (ven, report.specifier))
+    asked = (Request.read(json.loads(row["request"])) for row in found)
+    return {r_id for request in asked for r_id, _ in request.points}
 
 
 def _matches(point: Point, wish: Wish) -> bool:

@@ -52,6 +52,9 @@ def offered(
             continue
         change = _set_current(signal, begin, at, active=status == "active")
         until = min((u for u in (until, change) if u), default=None)
+    own = {*groups, *resources}
+    for target in whole.iterfind(f".//{_EI}eiEventSignal/{_EI}eiTarget"):
+        _keep_own(target, own)
     _aim(whole, ven, groups, resources, aimed)
     return etree.tostring(element, with_tail=False), until
 
@@ -124,11 +127,7 @@ def _aim(
     target = event.find(f"{_EI}eiTarget")
     if target is None:
         target = etree.SubElement(event, f"{_EI}eiTarget")
-    own = {*groups, *resources}
-    for child in list(target):
-        if "".join(str(t) for t in child.itertext()).strip() not in own:
-            target.remove(child)
-    said = {"".join(str(t) for t in child.itertext()).strip() for child in target}
+    said = _keep_own(target, {*groups, *resources})
     for name, names in (("groupID", groups), ("resourceID", resources)):
         for one in names:
             if one in aimed and one not in said:
@@ -136,6 +135,15 @@ def _aim(
                 said.add(one)
     if not len(target):
         _insert(target, "venID", ven)
+
+
+def _keep_own(target: etree._Element, own: Collection[str]) -> set[str]:
+    """Take out of a target what is not the VEN's own; return what is left."""
+    said = {child: "".join(str(t) for t in child.itertext()).strip() for child in target}
+    for child, name in said.items():
+        if name not in own:
+            target.remove(child)
+    return set(said.values()) & set(own)
 
 
 def _insert(target: etree._Element, name: str, text: str) -> None:

@@ -96,11 +96,12 @@ def read_update(
     `samplings` are, by request id, the lengths that were asked for: those of amounts over time
     that say none. What is no number, or has no time, is left out: nothing is guessed.
     """
+    meters = {specifier: _meters(points) for specifier, points in known.items()}
     try:
         return [
             reading
             for report in element.iterfind(f"{_OADR}oadrReport")
-            for reading in _readings(report, known, samplings)
+            for reading in _readings(report, known, meters, samplings)
         ]
     except (ValueError, ArithmeticError) as error:
         raise WireError(f"the report cannot be read: {error}") from error
@@ -109,14 +110,19 @@ def read_update(
 def _readings(
     report: etree._Element,
     known: Mapping[str, Mapping[str, Point]],
+    named: Mapping[str, Mapping[str, str]],
     samplings: Mapping[str, timedelta],
 ) -> Iterator[Reading]:
-    points = known.get(_text(report, f"{_EI}reportSpecifierID"), {})
-    meters = _meters(points)
+    specifier = _text(report, f"{_EI}reportSpecifierID")
+    points, meters = known.get(specifier, {}), named.get(specifier, {})
     request = _text(report, f"{_EI}reportRequestID")
     start, usual = _time(report), samplings.get(request, ZERO)
-    for interval in report.iterfind("{*}intervals/{*}interval"):
-        start = _time(interval) or start
+    step = usual
+    for n, interval in enumerate(report.iterfind("{*}intervals/{*}interval")):
+        own = _time(interval)
+        if own is None and n and not step:
+            raise WireError("an interval has no dtstart, and the one before it no duration")
+        start = own or start
         said = _duration(interval, "{*}duration") or ZERO
         if start is None:
             continue
@@ -137,7 +143,8 @@ def _readings(
                     quality=quality.strip() if quality else None,
                     request_id=request,
                 )
-        start = start + (said or usual)
+        step = said or usual
+        start = start + step
 
 
 def _meters(points: Mapping[str, Point]) -> dict[str, str]:
@@ -181,9 +188,8 @@ def _number(text: str) -> Decimal | None:
     if not number.is_finite():
         return None  # xs:float may say INF or NaN: then the value is not known
     _, digits, exponent = number.as_tuple()
-    if len(digits) > MOST_DIGITS or abs(int(exponent)) > MOST_DIGITS:
-        raise ValueError(f"{text[:40]!r} is not an amount")
-    return number
+    sayable = len(digits) <= MOST_DIGITS and abs(int(exponent)) <= MOST_DIGITS
+    return number if sayable else None  # finer, or larger, than anything that is measured
 
 
 def _time(element: etree._Element) -> datetime | None:

@@ -51,7 +51,6 @@ class PartyRegistration:
     profile: str
     transport: str
     pull: bool
-    signs: bool
     ven_name: str
 
 
@@ -79,6 +78,12 @@ def response_code(element: etree._Element) -> str:
     return _text(element, f"{_EI}eiResponse/{_EI}responseCode") or "200"
 
 
+def pending_reports(element: etree._Element) -> set[str]:
+    """Return which reports a VEN says it was asked for (oadrPendingReports)."""
+    found = element.iterfind(f"{_OADR}oadrPendingReports/{_EI}reportRequestID")
+    return {text for e in found if (text := (e.text or "").strip())}
+
+
 def registration_id(element: etree._Element) -> str | None:
     """Return a message's registrationID."""
     return _text(element, f"{_EI}registrationID")
@@ -92,7 +97,6 @@ def read_registration(element: etree._Element) -> PartyRegistration:
         profile=_text(element, f"{_OADR}oadrProfileName") or "",
         transport=_text(element, f"{_OADR}oadrTransportName") or "",
         pull=pull is None or pull in {"true", "1"},
-        signs=_text(element, f"{_OADR}oadrXmlSignature") in {"true", "1"},
         ven_name=(_text(element, f"{_OADR}oadrVenName") or "")[:128],
     )
 

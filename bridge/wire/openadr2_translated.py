@@ -7,6 +7,7 @@ that come and go, becomes several 2.0b events (docs/deviations.md).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 from itertools import pairwise
 from urllib.parse import quote
@@ -29,6 +30,7 @@ from bridge.model import (
 from bridge.notation import from_json, read_time, write_duration, write_time
 from bridge.wire.openadr2 import NS, PAYLOAD_TYPES
 from bridge.wire.openadr3 import is_amount
+from bridge.wire.openleadr import currencies
 
 # The names that OpenADR 2.0b knows (Profile Specification, table of signals)
 _NAMES = {
@@ -65,6 +67,7 @@ _MAKERS = {
 }
 _SI = ElementMaker(namespace=_SCALE)
 HIGHEST_LEVEL = 3
+LOWEST = 2**32 - 1  # priority there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def translate(event: Event, *, endless: bool, mains: Mains = Mains()) -> list[Di
         modified=read_time(document["modificationDateTime"]),
         comment=document.get("eventName"),
         priority=_priority(document.get("priority")),
-        start_after=event.randomize,
+        start_after=timedelta(seconds=event.randomize // timedelta(seconds=1)),
         test_text="true" if event.test else "false",
     )
     runs = list(_runs(event.intervals))
@@ -112,12 +115,12 @@ def translate(event: Event, *, endless: bool, mains: Mains = Mains()) -> list[Di
 
 def context_of(program: str) -> str:
     """Return the market context of a program that has none of its own: its name, as a URI."""
-    return quote(program, safe=":/")
+    return quote(program, safe="")
 
 
 def _priority(said: int | None) -> int:
     """Return 2.0b's priority: its 0 is "none", where 3.1's is the highest."""
-    return 0 if said is None else max(said, 1)
+    return 0 if said is None else min(max(said, 1), LOWEST)
 
 
 def _runs(intervals: Sequence[Interval]) -> Iterator[list[Interval]]:
@@ -187,13 +190,14 @@ def _intervals(run: Sequence[Interval], kind: str, endless: bool) -> Iterator[Do
 
 def _item(kind: str, unit: str | None, currency: str | None, mains: Mains) -> str | None:
     """Return the itemBase that says a value's unit, where there is one to be said."""
-    if currency:
+    if currency and currency.upper() in currencies():
+        currency = currency.upper()
         if unit not in _PRICED and unit is not None:
             return None
         name = _PRICED[unit] if unit else "currency"
         described = "currency" if name == "currencyPerThm" else name  # the schema has no other
         return _text("oadr", name, described, currency, "none")
-    if is_price(kind) or kind == SIMPLE or unit is None:
+    if currency or is_price(kind) or kind == SIMPLE or unit is None:
         return None
     if unit not in _MEASURED:
         return _text("oadr", "customUnit", unit, unit, "none")

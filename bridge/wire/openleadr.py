@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,6 +66,7 @@ def harden() -> None:
         no_network=True,
         load_dtd=False,
         remove_comments=True,  # `V1<!-- -->2` would be signed as V12 and read as V1
+        remove_pis=True,  # likewise; what was signed with one in it is refused
     )
     messaging.TEMPLATES.autoescape = True
     messaging.parse_message = _parse
@@ -105,6 +107,28 @@ def read_tree(content: bytes) -> etree._Element:
 def is_signed(tree: etree._Element) -> bool:
     """Whether a message has a signature, be it good or not."""
     return bool(len(tree)) and tree[0].tag == SIGNATURE
+
+
+@lru_cache(maxsize=1)
+def currencies() -> frozenset[str]:
+    """Return the currencies that OpenADR 2.0b's schema knows."""
+    folder = Path(messaging.XML_SCHEMA_LOCATION).parent
+    tree = etree.parse(folder / "oadr_ISO_ISO3AlphaCurrencyCode_20100407.xsd")
+    return frozenset(str(e.get("value")) for e in tree.iterfind(".//{*}enumeration"))
+
+
+_EVENT = (
+    '<o:oadrPayload xmlns:o="http://openadr.org/oadr-2.0b/2012/07"><o:oadrSignedObject>'
+    '<o:oadrDistributeEvent><p:requestID xmlns:p="http://docs.oasis-open.org/ns/energyinterop/'
+    '201110/payloads">r</p:requestID><e:vtnID xmlns:e="http://docs.oasis-open.org/ns/'
+    'energyinterop/201110">v</e:vtnID>{}</o:oadrDistributeEvent></o:oadrSignedObject>'
+    "</o:oadrPayload>"
+)
+
+
+def check_event(xml: str) -> None:
+    """Raise WireError unless an oadrEvent can stand in a valid message beside others."""
+    read_tree(_EVENT.format(xml).encode())
 
 
 def element_in(tree: etree._Element, signer: bytes | None, guard: ReplayGuard) -> etree._Element:

@@ -9,6 +9,7 @@ forms are libxml2's, keys and hashes OpenSSL's (docs/decisions/0008).
 import base64
 import hashlib
 import ssl
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -161,6 +162,7 @@ class ReplayGuard:
     ) -> None:
         self._window, self._skew = window, skew
         self._seen: OrderedDict[tuple[str, str], datetime] = OrderedDict()
+        self._lock = threading.Lock()
 
     def check(self, stamp: str, nonce: str) -> None:
         """Raise WireError unless this was signed lately and is seen for the first time."""
@@ -168,6 +170,10 @@ class ReplayGuard:
             signed_at = read_time(stamp)
         except (ValueError, OverflowError) as error:
             raise WireError(f"the signature's timestamp {stamp[:40]!r} is none") from error
+        with self._lock:  # large messages are read in threads
+            self._check(signed_at, stamp, nonce)
+
+    def _check(self, signed_at: datetime, stamp: str, nonce: str) -> None:
         now = datetime.now(UTC)
         if not -self._window <= signed_at - now <= self._skew:
             raise WireError(

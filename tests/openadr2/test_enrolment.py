@@ -124,7 +124,7 @@ async def test_old_and_new_certificates_hold_together_until_one_is_removed(site)
         (["add", "x y", "--fingerprint", "A" * 20], "cannot be a name"),
         (["add", "heater"], "write one of --fingerprint"),
         (["add", "heater", "--fingerprint", "A" * 20, "--issue"], "write one of --fingerprint"),
-        (["add", "heater", "--fingerprint", "A" * 20, "--ven-id", "007"], "read as a number"),
+        (["add", "heater", "--fingerprint", "A" * 20, "--ven-id", "007"], "without as a number"),
         (["add", "pump", "--fingerprint", "B" * 20], "there already; `ven renew`"),
         (["add", "heater", "--fingerprint", "B" * 20], "enrolled already, for the VEN 'pump'"),
         (["add", "heater", "--fingerprint", "B" * 64], "enrolled already, for the VEN 'pump'"),

@@ -44,7 +44,7 @@ class Scene:
 
     async def offered(self, *, days=False):
         """Return (program, day's start, modification, cancelled, hours) of all that is offered."""
-        while await self.store.offers.follow(Mains(), self.now, days=days):
+        while (await self.store.offers.follow(Mains(), self.now, days=days))[0]:
             pass
         standing = await self.store.vens.standing(self.now)
         return sorted(
@@ -67,7 +67,7 @@ async def test_a_price_day_is_offered_from_its_first_hour_to_its_last(scene):
     assert await scene.offered(days=True) == [("P", BEGIN, 0, False, 25)]
     (offer,) = (await scene.store.vens.standing(scene.now)).offers
     assert (offer.end, offer.priced, offer.required) == (END, True, True)
-    scene.now = END
+    scene.now = END + HOUR
     assert await scene.offered() == []
 
 
@@ -159,4 +159,4 @@ async def test_a_standing_holds_only_what_is_live(scene):
     standing = await scene.store.vens.standing(scene.now)
     assert not standing.said["v"][offer.event].owed(offer)
     assert standing.said["v"][offer.event].owed(replace(offer, modification=1))
-    assert (await scene.store.vens.standing(END)).said == {}
+    assert (await scene.store.vens.standing(END + HOUR)).said == {}

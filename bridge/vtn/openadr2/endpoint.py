@@ -10,7 +10,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Literal, TypeVar
 
@@ -21,7 +21,7 @@ from lxml import etree
 
 from bridge import certificates
 from bridge.clock import Clock
-from bridge.errors import StoreError, WireError
+from bridge.errors import StoreError, Unfit, WireError
 from bridge.vens import Ven, VenStore
 from bridge.vtn.openadr2.board import Board
 from bridge.vtn.openadr2.identity import Identity
@@ -71,8 +71,8 @@ class _Peer:
     """Whose certificate a connection has shown."""
 
     der: bytes
-    sha256: str
     ven: Ven
+    connection: object
 
 
 class Endpoint:
@@ -103,15 +103,16 @@ class Endpoint:
         if known is None:
             return self._stranger(der, sha256)
         ven, fingerprint = known
-        if not ven.certificates[fingerprint]:
-            await self._recognise(ven, fingerprint, sha256, der)
+        ends = ven.certificates[fingerprint] or await self._recognise(ven, fingerprint, sha256, der)
+        if ends <= self._clock.now():  # a connection may outlive it
+            return self._no(f"the certificate ended at {ends:%Y-%m-%d %H:%M} UTC", ven.ven_id)
         if not self._rates.allow(ven.name):
             raise web.HTTPTooManyRequests(text="too many messages", headers={"Retry-After": "1"})
         if "xml" not in request.content_type:
             raise web.HTTPUnsupportedMediaType(text="write Content-Type: application/xml")
-        return await self._answer(
-            _Peer(der, sha256, ven), request.match_info["service"], await request.read()
-        )
+        connection = request.transport.get_extra_info("peername") if request.transport else None
+        peer = _Peer(der, ven, connection)
+        return await self._answer(peer, request.match_info["service"], await request.read())
 
     async def _answer(self, peer: _Peer, service: str, content: bytes) -> web.Response:
         ven, at = peer.ven, self._clock.now()
@@ -126,10 +127,12 @@ class Endpoint:
                 raise WireError("the message is not signed, but a signature is asked for")
             signer = peer.der if signed else None
             element = await _off_loop(len(content), element_in, tree, signer, self._guard)
-        except WireError as error:
+            kind = etree.QName(element).localname
+        except (WireError, ValueError) as error:
             log.warning("message is not a VEN's own", ven=ven.name, problem=str(error))
             return self._refused(peer, NOT_AUTHORIZED, str(error))
-        asked = Asked(ven, etree.QName(element).localname, element, signed, at)
+        large = len(content) > LARGE
+        asked = Asked(ven, kind, element, signed, large, peer.connection, at)
         reply = await self._replied(asked, service)
         if not signed:
             return _xml(write(reply))
@@ -141,14 +144,14 @@ class Endpoint:
         ven = asked.ven
         try:
             self._check(asked, service)
-            await self._board.confirm(ven, asked.at)
+            await self._board.confirm(ven, asked.connection, asked.at)
             await self._store.heard_from(ven.name, asked.at)
             return await self._services.answer(asked)
         except Refusal as refusal:
             log.info("message refused", ven=ven.name, message=asked.kind, code=refusal.code,
                      problem=refusal.text)  # fmt: skip
             return refusal.reply(asked.kind, asked.request_id, self._terms.vtn_id, ven.ven_id)
-        except (WireError, ValueError, OverflowError) as error:
+        except (WireError, Unfit, ValueError, OverflowError) as error:
             log.info("message makes no sense", ven=ven.name, message=asked.kind, problem=str(error))
             senseless = Refusal(INVALID_DATA, str(error)[:500])
             return senseless.reply(asked.kind, asked.request_id, self._terms.vtn_id, ven.ven_id)
@@ -185,8 +188,10 @@ class Endpoint:
         shown = certificates.short_fingerprint(ssl.DER_cert_to_PEM_cert(der))
         log.warning("certificate is not enrolled", fingerprint=shown,
                     remedy=f"openadr-bridge ven add NAME --fingerprint {shown}")  # fmt: skip
-        text = f"the certificate with fingerprint {shown} is not enrolled at this VTN"
-        said = {"response": response("", NOT_AUTHORIZED, text), "ven_id": ""}
+        return self._no(f"the certificate with fingerprint {shown} is not enrolled at this VTN", "")
+
+    def _no(self, text: str, ven_id: str) -> web.Response:
+        said = {"response": response("", NOT_AUTHORIZED, text), "ven_id": ven_id}
         return _xml(write(Reply("oadrResponse", said)))
 
     def _refused(
@@ -195,13 +200,14 @@ class Endpoint:
         said = {"response": response("", code, text[:1000]), "ven_id": peer.ven.ven_id}
         return _xml(write(Reply("oadrResponse", said)), status)
 
-    async def _recognise(self, ven: Ven, fingerprint: str, sha256: str, der: bytes) -> None:
-        """Pin a certificate that was enrolled, now that it is seen, by its whole SHA-256."""
+    async def _recognise(self, ven: Ven, fingerprint: str, sha256: str, der: bytes) -> datetime:
+        """Pin a certificate that was enrolled by its whole SHA-256; return when it ends."""
         ends = certificates.end_of(der)
         await self._store.recognised(fingerprint, sha256, self._clock.now(), ends)
         log.info("certificate seen for the first time", ven=ven.name, ends=ends)
         self._board.look_again()
         await self._board.refresh()
+        return ends
 
 
 class _Rates:

@@ -1,25 +1,20 @@
 """EiEvent: every applicable event in each oadrDistributeEvent, and the VENs' answers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-import structlog
-
 from bridge.model import OptType
-from bridge.vens import Offer, Ven
-from bridge.vtn.openadr2.board import Board
+from bridge.vens import Ven
+from bridge.vtn.openadr2.board import Board, Pair
 from bridge.vtn.openadr2.replies import Reply, response
 from bridge.wire.openadr2_offers import offered
 from bridge.wire.openadr2_requests import EventAnswer
 
-log = structlog.get_logger()
-
-MOST_LISTED = 200  # events in one message; more are told when these are over
+MOST_TOLD = 10  # of what is wrong with a message
 AT_ONCE = 4  # that are rendered in about a millisecond
-MOST_RENDERED = 1_000
+MOST_RENDERED = 16_000_000  # bytes that are kept
 _VEN = "\ufffcVEN"  # stands for the venID in what is the same for all VENs
-Pair = tuple[Offer, list[int]]
 
 
 class Events:
@@ -27,38 +22,21 @@ class Events:
 
     def __init__(self, vtn_id: str, board: Board) -> None:
         self._vtn_id, self._board = vtn_id, board
-        self._rendered: dict[object, tuple[bytes, datetime | None]] = {}
-        self._just_sent: set[str] = set()
-        self._crowded: set[str] = set()
-
-    def just_sent(self, ven: Ven) -> bool:
-        """Whether events were the last answer to a VEN's poll: other messages have a turn, too."""
-        return ven.name in self._just_sent
-
-    def other_turn(self, ven: Ven) -> None:
-        """Note that events are not what a VEN's poll is answered with."""
-        self._just_sent.discard(ven.name)
+        self._rendered: dict[object, tuple[bytes, datetime, datetime | None]] = {}
+        self._size = 0
 
     async def distribute(
-        self, ven: Ven, at: datetime, request_id: str = "", limit: int | None = None
-    ) -> Reply:
+        self, ven: Ven, connection: object, at: datetime, request_id: str = "",
+        limit: int | None = None,
+    ) -> Reply:  # fmt: skip
         """Return all events that concern a VEN, or the first so many."""
-        pairs = sorted(self._board.listed(ven, at), key=lambda pair: _rank(pair[0], at))
-        if len(pairs) > MOST_LISTED and ven.name not in self._crowded:
-            self._crowded.add(ven.name)
-            log.warning("more events concern a VEN than are told at once; name its programs",
-                        ven=ven.name, events=len(pairs), told=MOST_LISTED)  # fmt: skip
-        pairs = pairs[: min(limit or MOST_LISTED, MOST_LISTED)]
-        offers = [offer for offer, _ in pairs]
-        await self._board.sending(ven, offers, at)
-        self._board.unanswered(ven, offers)
-        self._just_sent.add(ven.name)
+        pairs = self._board.listed(ven, at)[:limit]
+        await self._board.sending(ven, [offer for offer, _ in pairs], connection, at)
         missing = sum(1 for pair in pairs if self._known(pair, ven, at) is None)
-        render = self._render_all
         events = (
-            await asyncio.to_thread(render, pairs, ven, at)
+            await asyncio.to_thread(self._render_all, pairs, ven, at)
             if missing > AT_ONCE
-            else render(pairs, ven, at)
+            else self._render_all(pairs, ven, at)
         )
         return Reply(
             "oadrDistributeEvent",
@@ -71,14 +49,15 @@ class Events:
             events,
         )
 
-    async def answered(self, ven: Ven, answers: Sequence[EventAnswer], at: datetime) -> str | None:
-        """Keep what a VEN answered; return what is wrong with those that cannot be kept."""
+    async def answered(
+        self, ven: Ven, answers: Sequence[EventAnswer], at: datetime
+    ) -> tuple[Collection[str], str | None]:
+        """Keep what a VEN answered; return to which events, and what is wrong with the rest."""
         good: dict[str, tuple[int, OptType | None]] = {}
         unknown = []
         for answer in answers:
             offer = self._board.offer(ven, answer.event)
-            told = self._board.said(ven).get(offer.event) if offer else None
-            if offer is None or told is None:
+            if offer is None:
                 unknown.append(f"event {answer.event!r} was not told to this VEN")
             elif answer.modification > offer.modification:
                 unknown.append(
@@ -91,7 +70,7 @@ class Events:
                     before, (answer.modification, answer.opt), key=lambda said: said[0]
                 )
         await self._board.answered(ven, good, at)
-        return "; ".join(unknown)[:500] or None
+        return good.keys(), "; ".join(unknown[:MOST_TOLD])[:500] or None
 
     # --- as each is now --------------------------------------------------------------------
 
@@ -100,7 +79,9 @@ class Events:
 
     def _known(self, pair: Pair, ven: Ven, at: datetime) -> bytes | None:
         found = self._rendered.get(_key(pair, ven))
-        return found[0] if found and (found[1] is None or at < found[1]) else None
+        if found and found[1] <= at and (found[2] is None or at < found[2]):
+            return found[0]
+        return None
 
     def _render(self, pair: Pair, ven: Ven, at: datetime) -> bytes:
         offer, signals = pair
@@ -114,9 +95,11 @@ class Events:
                 groups=[g for g in ven.groups if g in aimed],
                 resources=[r for r in ven.resources if r in aimed],
             )  # fmt: skip
-            if len(self._rendered) >= MOST_RENDERED:
+            self._size += len(known)
+            if self._size > MOST_RENDERED:
                 self._rendered.clear()
-            self._rendered[_key(pair, ven)] = known, until
+                self._size = len(known)
+            self._rendered[_key(pair, ven)] = known, at, until
         return known.replace(_PLACE, _escaped(ven.ven_id))
 
 
@@ -140,13 +123,3 @@ def _key(pair: Pair, ven: Ven) -> object:
     aimed = _aimed(pair)
     own = (*(g for g in ven.groups if g in aimed), "", *(r for r in ven.resources if r in aimed))
     return offer.event, offer.modification, offer.cancelled, tuple(signals), own
-
-
-def _rank(offer: Offer, at: datetime) -> tuple[int, float, datetime]:
-    """Return an event's place: active before pending, by priority, then by start.
-
-    The lower the number the higher the priority; 0 is none (OpenADR 2.0b, conformance rule 57).
-    """
-    active = offer.start <= at < offer.end and not offer.cancelled
-    priority = offer.priority or float("inf")
-    return (0 if active else 1, priority if active else 0.0, offer.start)

@@ -12,13 +12,16 @@ from bridge.vtn.openadr2.outs import Outs
 from bridge.wire.openadr2_translated import Mains
 
 DAYS_EVERY = timedelta(hours=1)  # price days that have come near are looked for
+SET_BACK = timedelta(seconds=10)  # a clock that was more ahead is a clock that was wrong
 
 
 class OfferStore(Protocol):
     """Turns changes into what VENs are offered."""
 
-    async def follow(self, mains: Mains, at: datetime, *, days: bool) -> bool:
-        """Bring what is offered up to the change log; return whether more is left."""
+    async def follow(
+        self, mains: Mains, at: datetime, *, days: bool = False, anew: bool = False
+    ) -> tuple[bool, datetime | None]:
+        """Bring what is offered up to what is known; return if more is left, and the next due."""
 
 
 class Offering:
@@ -35,12 +38,14 @@ class Offering:
         """Follow the change log until cancelled."""
         bell = self._store.bell("offers")
         await self._store.reconcile(self._wishes, self._clock.now())
-        days_at = self._clock.now()
+        last = days_at = self._clock.now()
+        anew = True  # events that were passed over while the clock was wrong are looked at again
         while True:
             now = self._clock.now()
-            # A clock that was set back far is not waited for.
-            days = not now < days_at <= now + DAYS_EVERY
-            more = await self._offers.follow(self._mains, now, days=days)
+            anew = anew or now < last - SET_BACK
+            days = anew or now >= days_at
+            more, due = await self._offers.follow(self._mains, now, days=days, anew=anew)
+            last, anew = now, False
             days_at = now + DAYS_EVERY if days else days_at
             job.succeeded(now)
             if more:
@@ -48,4 +53,4 @@ class Offering:
             self._board.look_again()
             await self._board.refresh()
             await self._outs.settle(now)
-            await self._clock.wait(bell, days_at)
+            await self._clock.wait(bell, min(days_at, due) if due else days_at)

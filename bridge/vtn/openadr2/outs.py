@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from bridge.model import Audience, OptType
-from bridge.vens import Offer, Ven, VenStore
+from bridge.vens import Offer, VenStore
 from bridge.vtn.openadr2.board import Board
+from bridge.vtn.openadr2.opted import is_out, resources_out
 
 Verdict = tuple[bool, Mapping[str, OptType]]
 
@@ -20,22 +21,22 @@ class Outs:
         self._sources, self._devices = frozenset(sources), devices
         self._told: dict[tuple[str, str], Verdict] = {}
 
-    async def settle(self, at: datetime) -> None:
-        """Keep what upstreams are to be told now, where it is other than before."""
+    async def settle(self, at: datetime, events: Collection[str] | None = None) -> None:
+        """Keep what upstreams are to be told now of events, where it is other than before."""
         if not self._sources:
             return
-        found = {
+        verdicts = {
             (offer.source, offer.foreign_id): self._verdict(offer)
-            for offer in self._board.outs(self._sources)
-            if offer.end > at and not offer.priced
+            for offer in self._board.holding(self._sources)
+            if offer.end > at and not offer.priced and (events is None or offer.event in events)
         }
-        changed = {key: said for key, said in found.items() if self._told.get(key) != said}
-        self._told = found
+        changed = {key: said for key, said in verdicts.items() if self._told.get(key) != said}
         await self._store.settle_outs(changed, at)
+        self._told = verdicts if events is None else self._told | changed
 
     def _verdict(self, offer: Offer) -> Verdict:
         """Return whether all are out at whom an event is aimed, and else which resources are."""
-        vens = [ven for ven in self._board.vens if offer.signals_for(ven)]
+        vens = [v for v in self._board.vens if v.registration_id and offer.signals_for(v)]
         others = any(
             device.includes(offer.program, groups, test=offer.test)
             for device in self._devices
@@ -45,26 +46,12 @@ class Outs:
         out: dict[str, OptType] = {}
         all_out = bool(vens) and not others
         for ven in vens:
-            whole, some = self._is_out(ven, offer)
-            own = [r for r in ven.resources if r in aimed] or ven.resources
+            opts = self._board.opts(ven)
+            whole = is_out(opts, self._board.said(ven).get(offer.event), offer)
+            some = resources_out(opts, offer)
+            by_another_name = not aimed or aimed & {ven.name, ven.ven_id, *ven.groups}
+            own = [r for r in ven.resources if by_another_name or r in aimed]
             for resource in own:
                 out[resource] = "optOut" if whole or resource in some else "optIn"
             all_out = all_out and (whole or (bool(own) and some.issuperset(own)))
         return all_out, {} if all_out else out
-
-    def _is_out(self, ven: Ven, offer: Offer) -> tuple[bool, frozenset[str]]:
-        """Return whether a VEN is out of an event as a whole, and which of its resources are.
-
-        What was said last counts, be it of the event or of the time in which it lies.
-        """
-        said = self._board.said(ven).get(offer.event)
-        whole, at = (said.opt == "optOut", said.at) if said and said.opt else (False, None)
-        some: frozenset[str] = frozenset()
-        for opt in self._board.opts(ven):
-            if opt.event != offer.event and not opt.covers(offer.start, offer.end):
-                continue
-            if opt.resources:
-                some = some | opt.resources if opt.opt == "optOut" else some - opt.resources
-            elif opt.event is None and (at is None or (opt.at is not None and opt.at >= at)):
-                whole, at = opt.opt == "optOut", opt.at
-        return whole, some

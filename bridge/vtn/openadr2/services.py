@@ -1,18 +1,16 @@
 """EiRegisterParty, EiReport, EiOpt and OadrPoll: what each message of a VEN does."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import structlog
 from lxml import etree
 
-from bridge.model import OptType
-from bridge.vens import Message, Point, Request, Ven, VenStore, Wish
+from bridge.vens import Answers, Message, Opt, Point, Request, Ven, VenStore, Wish
 from bridge.vtn.openadr2.board import Board
 from bridge.vtn.openadr2.events import Events
 from bridge.vtn.openadr2.outs import Outs
@@ -20,6 +18,7 @@ from bridge.vtn.openadr2.replies import (
     COMPLIANCE,
     INVALID_DATA,
     INVALID_ID,
+    NOT_ALLOWED,
     NOT_AUTHORIZED,
     OK,
     PROFILES,
@@ -32,8 +31,8 @@ from bridge.wire import openadr2_reports, openadr2_requests
 
 log = structlog.get_logger()
 
-MOST_TRIES = 3
-LARGE = 100  # intervals of a report that are read in about a millisecond
+MOST_TIMES, MOST_OPTS = 100, 100  # of one opt, and opts of one VEN
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,8 @@ class Asked:
     kind: str
     element: etree._Element
     signed: bool
+    large: bool  # whether reading it takes long
+    connection: object  # the same for messages over one connection
     at: datetime
 
     @property
@@ -65,7 +66,6 @@ class Services:
         self._vtn_id, self._poll, self._wishes = vtn_id, poll, wishes
         self._store, self._board, self._outs = store, board, outs
         self._events = Events(vtn_id, board)
-        self._tries: Counter[int] = Counter()
         self._handlers: Mapping[str, Handler] = {
             "oadrQueryRegistration": self._query,
             "oadrCreatePartyRegistration": self._register,
@@ -113,9 +113,11 @@ class Services:
         # Where we know of none, one that was given before we were set up anew does no harm.
         if ven.registration_id and said.registration_id not in {None, ven.registration_id}:
             raise Refusal(INVALID_ID, "this registrationID is not this VEN's; register without one")
-        signs = asked.signed or said.signs
-        given = await self._store.register(ven.name, said.ven_name, signs=signs, at=asked.at)
-        log.info("VEN registered", ven=ven.name, ven_name=said.ven_name, signs=signs,
+        knows = said.registration_id is not None
+        given = await self._store.register(
+            ven.name, said.ven_name, signs=asked.signed, knows=knows, at=asked.at
+        )
+        log.info("VEN registered", ven=ven.name, ven_name=said.ven_name, signs=asked.signed,
                  again=ven.registration_id is not None)  # fmt: skip
         return self._party(asked, given)
 
@@ -134,7 +136,7 @@ class Services:
 
     async def _cancel_registration(self, asked: Asked) -> Reply:
         self._need_registration(asked)
-        await self._store.deregister(asked.ven.name, asked.at)
+        await self._store.deregister(asked.ven.name)
         log.info("VEN cancelled its registration", ven=asked.ven.name)
         return Reply(
             "oadrCanceledPartyRegistration",
@@ -148,11 +150,11 @@ class Services:
     async def _registration_cancelled(self, asked: Asked) -> Reply:
         self._need_registration(asked)
         waiting = await self._store.message_done(
-            asked.ven.name, "oadrCancelPartyRegistration", None
+            asked.ven.name, "oadrCancelPartyRegistration", [None]
         )
         if not waiting:
             raise Refusal(INVALID_ID, "no cancellation of the registration was asked for")
-        await self._store.deregister(asked.ven.name, asked.at)
+        await self._store.deregister(asked.ven.name)
         return self._done(asked)
 
     def _need_registration(self, asked: Asked) -> None:
@@ -165,24 +167,17 @@ class Services:
     # --- OadrPoll (section 9.7) ----------------------------------------------------------------
 
     async def _polled(self, asked: Asked) -> Reply:
-        if self._board.is_owed(asked.ven, asked.at) and not self._events.just_sent(asked.ven):
-            return await self._events.distribute(asked.ven, asked.at)
-        self._events.other_turn(asked.ven)
-        if message := self._board.next_message(asked.ven):
-            await self._give_up(asked.ven, message)
-            return self._told(asked.ven, message)
-        if self._board.is_owed(asked.ven, asked.at):
-            return await self._events.distribute(asked.ven, asked.at)
-        return done("", asked.ven.ven_id)
-
-    async def _give_up(self, ven: Ven, message: Message) -> None:
-        """Tell of a report's end a few times only: some VENs never answer it."""
-        if message.kind == "oadrCancelReport":
-            self._tries[message.turn] += 1
-            if self._tries[message.turn] >= MOST_TRIES:
-                del self._tries[message.turn]
-                report = message.payload["report"]
+        ven, owed = asked.ven, self._board.is_owed(asked.ven, asked.at)
+        if owed and self._board.events_first(ven):
+            return await self._events.distribute(ven, asked.connection, asked.at)
+        if message := self._board.next_message(ven):
+            if message.kind == "oadrCancelReport" and self._board.told_enough(message):
+                report = [message.payload["report"]]
                 await self._store.message_done(ven.name, message.kind, report)
+            return self._told(ven, message)
+        if owed:
+            return await self._events.distribute(ven, asked.connection, asked.at)
+        return done("", ven.ven_id)
 
     def _told(self, ven: Ven, message: Message) -> Reply:
         """Return what a VEN is to be told, as the message that says so."""
@@ -201,13 +196,14 @@ class Services:
 
     async def _request_events(self, asked: Asked) -> Reply:
         limit = openadr2_requests.reply_limit(asked.element)
-        return await self._events.distribute(asked.ven, asked.at, asked.request_id, limit)
+        return await self._events.distribute(
+            asked.ven, asked.connection, asked.at, asked.request_id, limit
+        )
 
     async def _answer_events(self, asked: Asked) -> Reply:
-        problem = await self._events.answered(
-            asked.ven, openadr2_requests.read_answers(asked.element), asked.at
-        )
-        await self._outs.settle(asked.at)
+        answers = await _read(asked, openadr2_requests.read_answers)
+        events, problem = await self._events.answered(asked.ven, answers, asked.at)
+        await self._outs.settle(asked.at, events)
         if problem:
             raise Refusal(INVALID_ID, problem)
         return self._done(asked)
@@ -215,7 +211,7 @@ class Services:
     # --- EiReport (section 9.3) --------------------------------------------------------------
 
     async def _register_reports(self, asked: Asked) -> Reply:
-        offered = openadr2_reports.read_offered(asked.element)
+        offered = await _read(asked, openadr2_reports.read_offered)
         wanted = await self._store.save_reports(asked.ven.name, offered, self._wishes, asked.at)
         return Reply(
             "oadrRegisteredReport",
@@ -227,14 +223,16 @@ class Services:
         )
 
     async def _report_created(self, asked: Asked) -> Reply:
-        await self._store.message_done(asked.ven.name, "oadrCreateReport", asked.request_id)
+        pending = openadr2_requests.pending_reports(asked.element)
+        requests = {asked.request_id, *pending}
+        await self._store.message_done(asked.ven.name, "oadrCreateReport", requests)
         code = openadr2_requests.response_code(asked.element)
         if code != str(OK):
             log.warning("VEN refuses a report", ven=asked.ven.name, code=code)
         return self._done(asked)
 
     async def _report_cancelled(self, asked: Asked) -> Reply:
-        await self._store.message_done(asked.ven.name, "oadrCancelReport", asked.request_id)
+        await self._store.message_done(asked.ven.name, "oadrCancelReport", [asked.request_id])
         return self._done(asked)
 
     async def _update_report(self, asked: Asked) -> Reply:
@@ -243,12 +241,11 @@ class Services:
             specifier: await self._store.points(ven.name, specifier)
             for specifier in openadr2_reports.specifiers(element)
         }
-        about = element, known, await self._store.samplings(ven.name)
-        if sum(1 for _ in element.iter("{*}interval")) > LARGE:
-            readings = await asyncio.to_thread(openadr2_reports.read_update, *about)
-        else:
-            readings = openadr2_reports.read_update(*about)
         requests = openadr2_reports.request_ids(element)
+        samplings = await self._store.samplings(ven.name, requests)
+        readings = await _read(
+            asked, lambda message: openadr2_reports.read_update(message, known, samplings)
+        )
         unknown = await self._store.save_readings(ven.name, readings, requests, asked.at)
         said: dict[str, Any] = {"response": response(asked.request_id), "ven_id": ven.ven_id}
         if unknown:  # what was measured is kept, and asked for no more
@@ -261,37 +258,49 @@ class Services:
     # --- EiOpt (section 9.4) -------------------------------------------------------------------
 
     async def _create_opt(self, asked: Asked) -> Reply:
-        opt = openadr2_requests.read_opt(asked.element)
-        if bool(opt.event) == bool(opt.times):
-            raise Refusal(
-                INVALID_DATA, "an opt is for one event (qualifiedEventID) or for times, not both",
-                {"opt_id": opt.opt_id},
-            )  # fmt: skip
+        opt, ven = await _read(asked, openadr2_requests.read_opt), asked.ven
+        no = {"opt_id": opt.opt_id}
         if not opt.opt_id:
-            raise Refusal(INVALID_ID, "optID: is empty", {"opt_id": ""})
-        offer = self._board.offer(asked.ven, opt.event) if opt.event else None
+            raise Refusal(INVALID_ID, "optID: is empty", no)
+        if bool(opt.event) == bool(opt.times) or len(opt.times) > MOST_TIMES:
+            raise Refusal(
+                INVALID_DATA, "an opt is for one event (qualifiedEventID), or for times, of which"
+                f" there are at most {MOST_TIMES}", no,
+            )  # fmt: skip
+        others = [o for o in self._board.opts(ven) if o.opt_id != opt.opt_id]
+        if len(others) >= MOST_OPTS:
+            raise Refusal(NOT_ALLOWED, f"a VEN has at most {MOST_OPTS} opts; cancel some", no)
+        offer = self._board.offer(ven, opt.event) if opt.event else None
         number = opt.modification or 0
         if opt.event and (offer is None or number > offer.modification):
             raise Refusal(
-                INVALID_ID, f"there is no event {opt.event!r} with modification {number} for this"
-                " VEN", {"opt_id": opt.opt_id},
+                INVALID_ID, f"event {opt.event!r} with modification {number} was not told to this"
+                " VEN", no,
             )  # fmt: skip
-        await self._store.add_opt(asked.ven.name, opt, asked.at)
-        if offer and not opt.resources:  # as if it had been answered so
-            await self._board.answered(asked.ven, {offer.event: (number, opt.opt)}, asked.at)
+        opt = replace(opt, event=offer.event) if offer else opt
+        ends = offer.end if offer else max(end for _, end in opt.times)
+        # One for an event as a whole is as if it had been answered so.
+        answers: Answers = {offer.event: (number, opt.opt)} if offer and not opt.resources else {}
+        await self._store.add_opt(ven.name, opt, ends, answers, asked.at)
+        self._board.note_answers(ven, answers, asked.at)
         return await self._opted(asked, "oadrCreatedOpt", opt.opt_id)
 
     async def _cancel_opt(self, asked: Asked) -> Reply:
-        opt_id = openadr2_requests.opt_id(asked.element)
-        had = next((o for o in self._board.opts(asked.ven) if o.opt_id == opt_id), None)
-        if not await self._store.drop_opt(asked.ven.name, opt_id, asked.at) or had is None:
+        opt_id, ven = openadr2_requests.opt_id(asked.element), asked.ven
+        had = next((o for o in self._board.opts(ven) if o.opt_id == opt_id), None)
+        answers = self._back(ven, had) if had else {}
+        if not await self._store.drop_opt(ven.name, opt_id, answers, asked.at):
             raise Refusal(INVALID_ID, f"there is no opt {opt_id!r} of this VEN", {"opt_id": opt_id})
-        if had.event and not had.resources and had.opt == "optOut":
-            back: dict[str, tuple[int, OptType | None]] = {
-                had.event: (had.modification or 0, "optIn")
-            }
-            await self._board.answered(asked.ven, back, asked.at)
+        self._board.note_answers(ven, answers, asked.at)
         return await self._opted(asked, "oadrCanceledOpt", opt_id)
+
+    def _back(self, ven: Ven, had: Opt) -> Answers:
+        """Return what holds of an event when an opt of it, if the last word, is cancelled."""
+        said = self._board.said(ven).get(had.event or "")
+        if had.event is None or had.resources or had.opt != "optOut" or said is None:
+            return {}
+        last = said.at is None or had.at is None or said.at <= had.at
+        return {had.event: (said.answered or 0, "optIn")} if last else {}
 
     async def _opted(self, asked: Asked, kind: str, opt_id: str) -> Reply:
         self._board.look_again()
@@ -302,6 +311,11 @@ class Services:
 
     def _done(self, asked: Asked) -> Reply:
         return done(asked.request_id, asked.ven.ven_id)
+
+
+async def _read(asked: Asked, read: Callable[[etree._Element], T]) -> T:
+    """Read a message, off the event loop where it is large."""
+    return await asyncio.to_thread(read, asked.element) if asked.large else read(asked.element)
 
 
 def _asked_for(request: Request) -> dict[str, Any]:
