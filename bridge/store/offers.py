@@ -138,12 +138,12 @@ def _repriced(found: Collection[Document]) -> Mapping[str, Span]:
 
 
 def _save(db: Database, plan: _Plan, at: datetime, *, prune: bool) -> None:
-    changed = []
-    for thing, modification, xml in plan.withdrawn:
-        for row in offer_rows.of(db, thing):
-            changed.append(offer_rows.cancel(db, row, modification, at, xml))
-    for thing, offers, meaning in plan.offered:
-        changed.append(offer_rows.offer(db, thing, offers, meaning, at))
+    changed = [
+        offer_rows.cancel(db, row, modification, at, xml)
+        for thing, modification, xml in plan.withdrawn
+        for row in offer_rows.of(db, thing)
+    ]
+    changed += [offer_rows.offer(db, *said, at) for said in plan.offered]
     if prune:
         offer_rows.prune(db, at)
     db.conn.execute("INSERT OR REPLACE INTO cursors VALUES (?, ?)", (CURSOR, plan.cursor))

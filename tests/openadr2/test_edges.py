@@ -1,0 +1,347 @@
+"""What goes wrong at the edges: events that change whom they are for, odd opts, odd messages."""
+
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bridge.app import running
+from bridge.config import Settings
+from bridge.store import event_rows
+from bridge.store.files import beside
+from tests.openadr2 import raw_messages as messages
+from tests.openadr2.raw_site import served
+from tests.openadr2.test_passing import GROUPS, between, upstream
+from tests.openadr2.test_raw_ven import PRICED, day, hour, owed_nothing, told
+from tests.openadr3.clients import until
+from tests.peers import event, levels, signal
+
+LATER = hour(5)
+
+
+@pytest.fixture
+async def site(tmp_path):
+    async with served(tmp_path) as found:
+        yield found
+
+
+@asynccontextmanager
+async def programs(site, *names):
+    """Yield a business-logic client, and the ids of new programs."""
+    async with site.bl() as bl:
+        yield bl, *[(await bl.made("/programs", {"programName": n}))["id"] for n in names]
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+async def test_an_event_that_cannot_be_said_keeps_no_other_from_anyone(site, logged):
+    ven = await site.registered("heater")
+    async with programs(site, "P") as (bl, program):
+        await bl.made("/events", day(program, LATER, [1], eventName="A\u0001B"))
+        good = await bl.made("/events", day(program, LATER, [2]))
+        assert [e.id for e in (await told(ven))[0]] == [good["id"]]
+    assert any(line["event"] == "event cannot be said as 2.0b" for line in logged)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"payloadDescriptors": [{"objectType": "EVENT_PAYLOAD_DESCRIPTOR", "payloadType": "PRICE", "units": "KWH", "currency": c}]}
+        for c in ("usd", "US$", "BITCOIN")
+    ]
+    + [{"priority": 2**33}, {"intervalPeriod": {"start": "2090-01-01T00:00:00Z", "duration": "PT1M30.5S"}},
+       {"intervalPeriod": {"start": "2090-01-01T00:00:00Z", "duration": "PT1H", "randomizeStart": "PT1.5S"}}],
+)  # fmt: skip
+async def test_what_2_0b_has_no_form_for_spoils_no_list(site, about):
+    ven = await site.registered("heater")  # it holds each answer against the schema
+    async with programs(site, "::", "P") as (bl, odd, plain):
+        await bl.made("/events", day(odd, LATER, [0.1]) | about)
+        await bl.made("/events", day(odd, LATER, [1], kind="x-"))
+        good = await bl.made("/events", day(plain, LATER, [2]))
+        found, _ = await told(ven, lambda e: any(x.id == good["id"] for x in e))
+    assert len(found) in {1, 2}
+
+
+async def test_an_event_that_is_aimed_elsewhere_now_is_taken_back(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        a, b = await site.registered("a", groups=["ga"]), await site.registered("b", groups=["gb"])
+        both = "<ei:groupID>ga</ei:groupID><ei:groupID>gb</ei:groupID>"
+        utility.list(event("E", LATER, levels([1]), targets=both, duration="PT1H"))
+        for ven in (a, b):
+            await ven.answer((await told(ven))[1])
+        utility.list(
+            event(
+                "E",
+                LATER,
+                levels([1]),
+                targets="<ei:groupID>gb</ei:groupID>",
+                modification=1,
+                duration="PT1H",
+            )
+        )
+        (found,), answer = await told(a, lambda e: e and e[0].modification == 1)
+        assert (found.status, found.targets.get("groupID")) == ("cancelled", None)
+        assert (await a.answer(answer)).good
+        await owed_nothing(a)
+        assert (await told(b, lambda e: e and e[0].modification == 1))[0][0].status == "far"
+
+
+async def test_an_event_that_ended_already_after_all_is_taken_back(site):
+    ven = await site.registered("heater")
+    async with programs(site, "P") as (bl, program):
+        made = await bl.made("/events", day(program, LATER, [1]))
+        await ven.answer((await told(ven))[1])
+        answer = await bl.put(f"/events/{made['id']}", day(program, hour(-9), [1]))
+        assert answer.status == 200
+        (found,), _ = await told(ven, lambda e: e and e[0].status == "cancelled")
+        assert found.id == made["id"]
+
+
+async def test_more_events_than_go_into_a_message_come_as_others_are_over(site, monkeypatch):
+    from bridge.vtn.openadr2 import board
+
+    monkeypatch.setattr(board, "MOST_LISTED", 3)
+    ven = await site.registered("heater")
+    async with programs(site, "P") as (bl, program):
+        made = [
+            await bl.made("/events", day(program, LATER + timedelta(hours=n), [n]))
+            for n in range(5)
+        ]
+        found, answer = await told(ven, lambda e: len(e) == 3)
+        assert [e.id for e in found] == [m["id"] for m in made[:3]]
+        await ven.answer(answer)
+        await owed_nothing(ven)
+        assert (await bl.delete(f"/events/{made[0]['id']}")).status == 200
+        _, answer = await told(ven, lambda e: any(x.status == "cancelled" for x in e))
+        await ven.answer(answer)
+        found, _ = await told(ven, lambda e: any(x.id == made[3]["id"] for x in e))
+        assert [e.id for e in found] == [m["id"] for m in made[1:4]]
+
+
+async def test_what_asks_for_no_answer_is_told_again_where_the_reply_was_lost(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        ven = await site.registered("heater")
+        utility.list(event("N", LATER, levels([1]), required="never", duration="PT1H"))
+        await told(ven)
+        await ven.close()  # another connection: who knows whether the reply arrived
+        assert [e.id for e in (await ven.poll()).events()] == ["N"]
+        await owed_nothing(ven)
+
+
+async def test_a_ven_that_begins_anew_is_told_everything_again(site):
+    ven = await site.registered("heater")
+    async with programs(site, "P") as (bl, program):
+        await bl.made("/events", day(program, LATER, [1]))
+        await ven.answer((await told(ven))[1])
+        await owed_nothing(ven)
+        assert (await ven.register()).good  # it knows its registration, and so its events
+        await owed_nothing(ven)
+        ven.registration_id = None
+        assert (await ven.register()).good
+        assert len((await told(ven))[0]) == 1
+
+
+async def test_a_program_that_is_renamed_or_priced_otherwise_is_told(site):
+    ven = await site.registered("heater", programs=["OLD", "NEW"])
+    async with programs(site, "OLD") as (bl, program):
+        await bl.made("/events", day(program, LATER, [0.5]))
+        _, answer = await told(ven)
+        await ven.answer(answer)
+        described = {
+            "objectType": "EVENT_PAYLOAD_DESCRIPTOR",
+            "payloadType": "PRICE",
+            "units": "KWH",
+            "currency": "EUR",
+        }
+        assert (
+            await bl.put(
+                f"/programs/{program}", {"programName": "NEW", "payloadDescriptors": [described]}
+            )
+        ).status == 200
+        (found,), _ = await told(ven, lambda e: e and e[0].modification == 1)
+        assert (found.context, found.signals[0].unit) == ("NEW", "EUR")
+
+
+# --- opts ---------------------------------------------------------------------------------------
+
+
+async def test_an_opt_for_another_market_context_counts_for_no_other(tmp_path):
+    async with between(tmp_path, pass_opts=True) as (site, utility):
+        ven = await site.registered("heater", groups=["site"], resources=["r"])
+        window = [(LATER - timedelta(hours=1), "PT3H")]
+        assert (await ven.create_opt("o", available=window, context="http://other.example/X")).good
+        utility.list(event("E", LATER, levels([1]), targets=GROUPS, duration="PT1H"))
+        await ven.answer((await told(ven))[1])
+        assert upstream(utility) == (["optIn"], [])
+
+
+async def test_what_was_said_last_of_a_time_counts(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        ven = await site.registered("heater")
+        window = [(LATER - timedelta(hours=1), "PT3H")]
+        await ven.create_opt("out", available=window)
+        await ven.create_opt("in", opt="optIn", available=window)
+        utility.list(event("E", LATER, levels([1]), duration="PT1H"))
+        assert (await told(ven))[0][0].id == "E"
+
+
+async def test_an_opt_by_an_id_that_was_read_as_a_number_is_for_the_right_event(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        ven = await site.registered("heater")
+        utility.list(event("007", LATER, levels([1]), duration="PT1H"))
+        await told(ven)
+        assert (await ven.created_event(("7", 0, "optIn"))).good
+        await owed_nothing(ven)
+        assert (await ven.create_opt("o", event=("7", 0))).good
+        assert await _opts(site) == [("007", "optOut")]
+        assert (await ven.cancel_opt("o")).good
+        assert await _opts(site) == [("007", "optIn")]
+
+
+async def _opts(site):
+    (row,) = (await site.asked("/api/v1/events"))["items"]
+    return [(o["event"], o["opt"]) for o in row["opts"]]
+
+
+async def test_a_late_word_changes_nothing_that_was_said_since(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        ven = await site.registered("heater")
+        utility.list(event("E", LATER, levels([1]), duration="PT1H"))
+        await ven.answer((await told(ven))[1])
+        assert (await ven.create_opt("o", event=("E", 0))).good
+        utility.list(event("E", LATER, levels([2]), modification=1, duration="PT1H"))
+        await told(ven, lambda e: e and e[0].modification == 1)
+        await ven.created_event(("E", 1, "optOut"))
+        assert (await ven.cancel_opt("o")).good
+        assert (await ven.created_event(("E", 0, "optIn"))).good
+        assert await _opts(site) == [("E", "optOut")]
+
+
+async def test_what_a_person_decides_stands_through_a_restart(tmp_path):
+    async with between(tmp_path, pass_opts=True) as (site, utility):
+        ven = await site.registered("heater", groups=["site"], resources=["r"])
+        utility.list(event("E", LATER, levels([1]), targets=GROUPS, duration="PT1H"))
+        await ven.answer((await told(ven))[1], "optOut")
+        row = await until(lambda: _event(site, "optOut"))
+        with beside(site.path) as db:
+            event_rows.set_opt(db, row["id"], "optIn", datetime.now(UTC), by="person")
+        settings = site.settings() | {
+            "sources": [{"kind": "openadr2", "name": "utility", "vtn_url": utility.url, "ven_name": "bridge", "pass_opts": True}]
+        }  # fmt: skip
+    async with running(Settings.model_validate(settings)) as bridge:
+        site.url, site.admin = bridge.addresses["openadr2"], bridge.addresses["admin"]
+        ven.url = site.url + "/OpenADR2/Simple/2.0b"
+        assert (await ven.created_event(("E", 0, "optOut"))).good
+        assert (await _event(site, "optIn")) is not None
+        await ven.close()
+
+
+async def _event(site, opt):
+    found = (await site.asked("/api/v1/events"))["items"]
+    return next((e for e in found if e["opt"] == opt), None)
+
+
+async def test_opts_have_limits(site, monkeypatch):
+    from bridge.vtn.openadr2 import services
+
+    monkeypatch.setattr(services, "MOST_TIMES", 2)
+    monkeypatch.setattr(services, "MOST_OPTS", 2)
+    ven, window = await site.registered("heater"), (LATER, "PT1H")
+    assert (await ven.create_opt("o", available=[window] * 3)).refuses(454)
+    assert (await ven.create_opt("o", available=[window], event=("E", 0))).refuses(454)
+    assert (await ven.create_opt("a", available=[window])).good
+    assert (await ven.create_opt("b", available=[window])).good
+    assert (await ven.create_opt("b", available=[window])).good  # the same again
+    assert (await ven.create_opt("c", available=[window])).refuses(451)
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+async def test_processing_instructions_hide_nothing(site):
+    ven = await site.registered("heater", "ec")
+    plain = messages.wrap(messages.poll(ven.ven_id))
+    inside = plain.replace("<oadrPoll", "<?x y?><oadrPoll", 1).encode()
+    assert inside != plain.encode()
+    assert (await ven.post(inside, "OadrPoll")).good
+    bad = ven.write(messages.poll(ven.ven_id)).replace(b"DigestValue>", b"DigestValue>AAAA", 1)
+    before = bad.replace(b"<Signature", b"<?x y?><Signature", 1)
+    for content in (bad, before):
+        assert (await ven.post(content, "OadrPoll")).refuses(463)
+
+
+async def test_a_report_that_is_too_much_is_refused_and_stalls_nobody(site):
+    ven = await site.registered("heater")
+    many = "".join(
+        messages._described(f"r{n}", "meter", "usage", messages.ENERGY, "Direct Read")
+        for n in range(1001)
+    )
+    answer = await ven.register_report(messages.offer("TELEMETRY_USAGE", "usage", many))
+    assert answer.code == 454
+    assert "more than 1000" in answer.description
+    assert (await ven.poll()).good
+
+
+async def test_intervals_without_a_time_are_refused_and_not_kept_one_over_another(tmp_path):
+    async with served(tmp_path, reports=[]) as site:
+        ven = await site.registered("heater")
+        rows = [(hour(-1), None, {"x": 1}), (hour(-1), None, {"x": 2})]
+        report = messages.report("r", "s", "TELEMETRY_USAGE", rows)
+        head, tail = report.rsplit("<c:dtstart>", 1)
+        timeless = head + tail.partition("</c:dtstart>")[2]
+        answer = await ven.update_report(timeless)
+        assert answer.code == 454
+        assert site.query("SELECT * FROM readings") == []
+
+
+async def test_the_first_report_that_is_asked_for_is_asked_again_where_the_reply_was_lost(tmp_path):
+    usage = {"report": "TELEMETRY_USAGE", "every": "10m", "sampling": "5m"}
+    async with served(tmp_path, reports=[usage]) as site:
+        ven = await site.registered("heater")
+        (wanted,) = (await ven.register_report(messages.usage_offer())).report_requests()
+        again = await ven.poll()  # as if it had never seen the answer
+        assert [w.id for w in again.report_requests()] == [wanted.id]
+        assert (await ven.created_report(wanted.id)).good
+        assert (await ven.poll()).kind == "oadrResponse"
+
+
+async def test_a_registration_that_is_ended_here_is_told_and_may_begin_anew(site):
+    from bridge.store import vens
+
+    ven = await site.registered("heater")
+    with beside(site.path) as db:
+        vens.end_registration(db, "heater", datetime.now(UTC))
+
+    async def ended():
+        answer = await ven.poll()
+        return answer if answer.kind == "oadrCancelPartyRegistration" else None
+
+    answer = await until(ended)
+    assert answer.text("e:registrationID") == ven.registration_id
+    assert (await ven.canceled_registration(answer.text("p:requestID"))).good
+    assert (await ven.poll()).kind == "oadrRequestReregistration"
+    ven.registration_id = None
+    assert (await ven.register()).good
+
+
+async def test_an_answer_just_after_the_end_is_kept(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        ven = await site.registered("heater")
+        start = datetime.now(UTC).replace(microsecond=0)
+        utility.list(
+            event(
+                "S",
+                start,
+                signal(["0.1"], length="PT3S"),
+                duration="PT3S",
+                context=PRICED["programName"],
+            )
+        )
+        await told(ven)
+        await until(lambda: _silent(ven))
+        assert (await ven.created_event(("S", 0, "optIn"))).good
+
+
+async def _silent(ven):
+    return (await ven.poll()).kind == "oadrResponse"
