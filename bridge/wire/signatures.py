@@ -223,7 +223,7 @@ def verified(tree: etree._Element, signer: bytes, guard: ReplayGuard) -> etree._
 def _check_certificate(signature: etree._Element, signer: bytes) -> None:
     """Refuse a signature that says it is by another certificate than the one expected."""
     for found in signature.iterfind(f"{DS}KeyInfo/{DS}X509Data/{DS}X509Certificate"):
-        if base64.b64decode("".join((found.text or "").split())) == signer:
+        if _decoded(found.text or "") == signer:
             return
     raise WireError(
         "the message is signed by another certificate than that of the connection "
@@ -306,6 +306,11 @@ def _covered(
     if len(protected[0].findall(f".//{DSP}ReplayProtect")) != 1:
         raise WireError("the signature does not cover just one ReplayProtect")
     return signed, protected[0]
+
+
+@lru_cache(maxsize=1024)
+def _decoded(text: str) -> bytes:
+    return base64.b64decode("".join(text.split()))
 
 
 @lru_cache(maxsize=1024)

@@ -8,9 +8,10 @@ import asyncio
 import hashlib
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Literal, TypeVar
 
@@ -48,6 +49,7 @@ LARGEST_BODY = 1024 * 1024
 LARGE = 20_000  # bytes that are parsed in about a millisecond
 MOST_STRANGERS = 20  # messages in a minute by one certificate that is not enrolled
 _XML = {"Content-Type": "application/xml"}
+LONGEST_POLL, MOST_POLLS = 2_000, 2_000  # bytes of one that is remembered, and how many are
 BURST = 2.0  # seconds' worth of messages that may come at once
 
 
@@ -74,6 +76,13 @@ class _Peer:
     ven: Ven
     connection: object
 
+    def asks(
+        self, element: etree._Element, at: datetime, *, signed: bool = False, large: bool = False
+    ) -> Asked:
+        """Return what it says in a message."""
+        kind = etree.QName(element).localname
+        return Asked(self.ven, kind, element, signed, large, self.connection, at)
+
 
 class Endpoint:
     """Answers the messages of VENs over HTTP."""
@@ -87,15 +96,31 @@ class Endpoint:
         self._guard = ReplayGuard(terms.replay_window, terms.clock_skew)
         self._strangers = Patience()
         self._rates = _Rates(terms.rate_limit)
+        self._polls: dict[bytes, etree._Element] = {}
 
     def site(self) -> web.Application:
         """Return the application of the listener."""
-        site = web.Application(client_max_size=LARGEST_BODY, middlewares=[_plainly])
-        site.router.add_post(PREFIX + "/{service}", self.answer)
+        site = web.Application(client_max_size=LARGEST_BODY)
+        for service in sorted(set(openadr2_requests.SERVICES.values())):
+            site.router.add_post(f"{PREFIX}/{service}", partial(self.answer, service))
         return site
 
-    async def answer(self, request: web.Request) -> web.Response:
-        """POST /OpenADR2/Simple/2.0b/{service}."""
+    async def answer(self, service: str, request: web.Request) -> web.Response:
+        """POST /OpenADR2/Simple/2.0b/{service}; what goes wrong inside is not told outside."""
+        try:
+            return await self._answer(service, request)
+        except web.HTTPException as error:
+            return _plainly(error)
+        except (web.RequestPayloadError, HttpProcessingError):
+            return web.Response(text="the body is not in its Content-Encoding", status=400)
+        except StoreError as error:
+            log.critical("store failed", problem=str(error))
+            return web.Response(text="the store cannot be read now", status=503)
+        except Exception:  # whatever else it is, the VEN learns only that it is ours
+            log.exception("message failed", service=service)
+            return web.Response(text="a mistake in the bridge; its log tells more", status=500)
+
+    async def _answer(self, service: str, request: web.Request) -> web.Response:
         der = _certificate(request)
         sha256 = hashlib.sha256(der).hexdigest().upper()
         await self._board.refresh()
@@ -112,9 +137,14 @@ class Endpoint:
             raise web.HTTPUnsupportedMediaType(text="write Content-Type: application/xml")
         connection = request.transport.get_extra_info("peername") if request.transport else None
         peer = _Peer(der, ven, connection)
-        return await self._answer(peer, request.match_info["service"], await request.read())
+        content = await request.read()
+        poll = self._polls.get(content)
+        if poll is not None and not self._terms.asks(ven):
+            return _xml(write(await self._replied(peer.asks(poll, self._clock.now()), service)))
+        return await self._answer_anew(peer, service, content)
 
-    async def _answer(self, peer: _Peer, service: str, content: bytes) -> web.Response:
+    async def _answer_anew(self, peer: _Peer, service: str, content: bytes) -> web.Response:
+        """Answer a message that was not read before, as polls are over and over."""
         ven, at = peer.ven, self._clock.now()
         try:
             tree = await _off_loop(len(content), read_tree, content)
@@ -127,17 +157,24 @@ class Endpoint:
                 raise WireError("the message is not signed, but a signature is asked for")
             signer = peer.der if signed else None
             element = await _off_loop(len(content), element_in, tree, signer, self._guard)
-            kind = etree.QName(element).localname
+            asked = peer.asks(element, at, signed=signed, large=len(content) > LARGE)
         except (WireError, ValueError) as error:
             log.warning("message is not a VEN's own", ven=ven.name, problem=str(error))
             return self._refused(peer, NOT_AUTHORIZED, str(error))
-        large = len(content) > LARGE
-        asked = Asked(ven, kind, element, signed, large, peer.connection, at)
         reply = await self._replied(asked, service)
         if not signed:
+            if reply.kind == "oadrResponse" and asked.kind == "oadrPoll":
+                self._remember(content, element)
             return _xml(write(reply))
         with_key = self._identity.signer(elliptic=is_elliptic(tree))
         return _xml(await _off_loop(sum(map(len, reply.events)), write, reply, with_key))
+
+    def _remember(self, content: bytes, poll: etree._Element) -> None:
+        """Keep a poll that was read: unsigned, a VEN's are the same, byte for byte."""
+        if len(content) < LONGEST_POLL:
+            if len(self._polls) >= MOST_POLLS:
+                self._polls.clear()
+            self._polls[content] = poll
 
     async def _replied(self, asked: Asked, service: str) -> Reply:
         """Return the answer to a message, be it that it is refused."""
@@ -244,25 +281,11 @@ def _xml(content: bytes, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
     return web.Response(body=content, status=status, headers=_XML)
 
 
-@web.middleware
-async def _plainly(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Answer what is no message in a line of text, and never with what went wrong inside."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            text = f"the message is larger than {LARGEST_BODY} bytes"
-        else:
-            text = error.text or error.reason
-        headers = {k: v for k, v in error.headers.items() if k in {"Allow", "Retry-After"}}
-        return web.Response(text=text, status=error.status, headers=headers)
-    except (web.RequestPayloadError, HttpProcessingError):
-        return web.Response(text="the body is not in its Content-Encoding", status=400)
-    except StoreError as error:
-        log.critical("store failed", problem=str(error))
-        return web.Response(text="the store cannot be read now", status=503)
-    except Exception:  # whatever else it is, the VEN learns only that it is ours
-        log.exception("message failed", path=request.path)
-        return web.Response(text="a mistake in the bridge; its log tells more", status=500)
+def _plainly(error: web.HTTPException) -> web.Response:
+    """Return what is said of a request that is no message, in a line of text."""
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        text = f"the message is larger than {LARGEST_BODY} bytes"
+    else:
+        text = error.text or error.reason
+    headers = {k: v for k, v in error.headers.items() if k == "Retry-After"}
+    return web.Response(text=text, status=error.status, headers=headers)
