@@ -4,6 +4,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from bridge.certificates import check_validity, explain_handshake, fingerprint_matches
 from bridge.config import Settings
@@ -26,8 +27,10 @@ async def _checks(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
     yield _store(settings)
     for source in settings.sources:
         if source.cert:
-            yield _certificate(source)
+            yield _certificate(f"source {source.name} certificate", source.cert)
         yield await _reach(source)
+    for path in settings.openadr2.cert if settings.openadr2 else ():
+        yield _certificate(f"openadr2 certificate {path.name}", path)
     if settings.mqtt:
         broker = settings.mqtt.address
         says = await _connect(broker.host, broker.port, broker.tls)
@@ -56,17 +59,12 @@ def _store(settings: Settings) -> tuple[str, bool, str]:
         return "store", False, str(error)
 
 
-def _certificate(source: AnySource) -> tuple[str, bool, str]:
-    name = f"source {source.name} certificate"
+def _certificate(name: str, path: Path) -> tuple[str, bool, str]:
     try:
-        found = check_validity(source.cert) if source.cert else None
+        found = check_validity(path)
     except BridgeError as error:
         return name, False, str(error)
-    return (
-        name,
-        True,
-        f"fingerprint {found.fingerprint}, valid to {found.not_after:%Y-%m-%d}" if found else "",
-    )
+    return name, True, f"fingerprint {found.fingerprint}, valid to {found.not_after:%Y-%m-%d}"
 
 
 async def _reach(source: AnySource) -> tuple[str, bool, str]:

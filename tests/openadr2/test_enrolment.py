@@ -146,7 +146,7 @@ async def test_one_that_is_asked_registers_again_and_keeps_what_it_has(site):
     ven = await site.registered("heater")
     had = ven.registration_id
     run(site, "reregister", "heater")
-    assert (await until(_kind(ven, "oadrRequestReregistration"))).good or True
+    assert await until(_kind(ven, "oadrRequestReregistration"))
     assert (await ven.respond()).good
     assert (await ven.register()).good
     assert ven.registration_id == had
@@ -269,3 +269,38 @@ async def test_silence_and_the_end_of_certificates_are_visible(site, monkeypatch
         db.conn.execute("UPDATE vens SET registration_id = 'r', registered = 1 WHERE name = 'late'")
     assert (await _checks(site))["vens"]["silent"] == ["late"]
     assert [v["silent"] for v in (await site.asked("/api/v1/vens"))["items"]] == [False, True]
+
+
+async def test_check_says_what_the_bridge_shows_to_vens(site):
+    file = ["-c", str(site.folder / "bridge.toml")]
+    found = await asyncio.to_thread(CliRunner().invoke, main, ["check", *file, "--json"])
+    said = {f["check"]: f["says"] for f in json.loads(found.stdout)}
+    assert said["openadr2 certificate vtn-ec.crt"].startswith(
+        f"fingerprint {site.servers[0].fingerprint}, valid to "
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"10s"', '"1500ms"', "2.0b knows whole seconds only"),
+        ('"BRIDGE"', '"007"', "read as a number"),
+        ('"TELEMETRY_USAGE"', '"TELEMETRY_USGE"', "is no report; there are: TELEMETRY_USAGE"),
+        ('every = "15m"', 'every = "1s"', "every is shorter than sampling"),
+        ("vtn-ec.key", "ca.key", "is not the key of"),
+        ("ca.crt", "vtn-ec.key", "holds no CA certificate"),
+        ("key = ", "keys = ", "did you mean 'key'?"),
+    ],
+)
+async def test_settings_that_cannot_be_say_what_would_be_right(site, old, new, said):
+    file = site.folder / "bridge.toml"
+    file.write_text(file.read_text().replace(old, new, 1))
+    found = CliRunner().invoke(main, ["check", "-c", str(file)])
+    assert found.exit_code == 2
+    assert said in found.output
+
+
+async def test_a_ven_is_told_that_its_registration_ends(site):
+    ven = await site.registered("heater")
+    run(site, "deregister", "heater")
+    assert await until(_kind(ven, "oadrCancelPartyRegistration"))
