@@ -4,7 +4,6 @@ An event that came as 2.0b is offered as it came; any other is translated. What 
 worked out on a reader's thread, and only written by the writer.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -65,10 +64,6 @@ class Offers:
             await self._file.write(
                 lambda db: db.conn.execute("DELETE FROM cursors WHERE name = ?", (CURSOR,))
             )
-
-    def bell(self, name: str) -> asyncio.Event:
-        """Return an event of one's own that is set after each change."""
-        return self._file.bell(name)
 
 
 @dataclass

@@ -249,7 +249,11 @@ def register(
     )
     _delete(db, "ven_messages", name, "kind = 'oadrRequestReregistration'")
     if not knows:
-        db.conn.execute("UPDATE ven_events SET answered = NULL WHERE ven = ?", (name,))
+        db.conn.execute(
+            "UPDATE ven_events SET answered = NULL WHERE ven = ? AND event NOT IN"
+            " (SELECT event FROM ven_offers WHERE cancelled)",  # told twice, it confuses some
+            (name,),
+        )
     touch(db, name)
     return registration
 
