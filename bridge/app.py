@@ -162,6 +162,7 @@ class _Parts:
             clock_held_since=lambda: self.scheduler.held_since,
             failing_devices=lambda: self.workers.failing,
             ven_silence=self.ven_silence,
+            ven_owed=lambda: self.vens.board.owed(self.clock.now()) if self.vens else {},
             identity_problem=lambda: self.vens.identity.problem if self.vens else None,
         )
 
@@ -191,7 +192,7 @@ class _Parts:
         vitals, overview = self.vitals(), self.store.overview
         pages = HealthPages(vitals, overview, self.clock)
         api = Api(overview, self.health, self.clock, self.ven_silence)
-        metrics = Metrics(vitals, overview, self.clock)
+        metrics = Metrics(vitals, overview)
         return [*pages.routes(), *metrics.routes(), *api.routes()]
 
 
@@ -201,7 +202,7 @@ class _Vens:
     def __init__(self, settings: Vens, parts: _Parts) -> None:
         store, clock = parts.store, parts.clock
         self.identity = Identity(settings.files)
-        board = Board(store.vens, clock)
+        self.board = board = Board(store.vens, clock)
         passing = [s.name for s in parts.settings.sources if getattr(s, "pass_opts", False)]
         audiences = [d.receiver.audience for d in parts.settings.devices]
         outs = Outs(store.vens, board, passing, audiences)

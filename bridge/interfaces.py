@@ -308,8 +308,8 @@ class Overview(Protocol):
     async def list_subscriptions(self) -> list[Document]:
         """Return all subscriptions, with what each is owed and how it did last."""
 
-    async def list_vens(self, at: datetime) -> list[Document]:
-        """Return all OpenADR 2.0b VENs, with what each is owed, said and asked for."""
+    async def list_vens(self, at: datetime | None = None) -> list[Document]:
+        """Return all 2.0b VENs; with a time, also what each is owed then, said, asked for."""
 
     async def answers(
         self, events: Collection[tuple[str, str]]

@@ -32,6 +32,7 @@ class Vitals:
     clock_held_since: Callable[[], datetime | None]
     failing_devices: Callable[[], Mapping[str, int]]
     ven_silence: timedelta = timedelta(minutes=1)  # after which a VEN's is told
+    ven_owed: Callable[[], Mapping[str, int]] = dict  # name → events without an answer
     identity_problem: Callable[[], str | None] = lambda: None  # of renewed certificates
 
 
@@ -88,7 +89,7 @@ class HealthPages:
             checks[f"certificate:{name}"] = self._certificate(path)
         if problem := self._vitals.identity_problem():
             checks["certificate:openadr2"] |= {"ok": False, "problem": problem}
-        vens = await self._overview.list_vens(self._clock.now())
+        vens = await self._overview.list_vens()
         if vens:
             checks["vens"] = {"ok": True, **self._vens(vens)}
         checks["deliveries"] = {

@@ -11,7 +11,6 @@ from prometheus_client.registry import Collector
 from bridge import __version__
 from bridge.admin.health import Vitals
 from bridge.certificates import read_certificate, short_colons
-from bridge.clock import Clock
 from bridge.errors import SettingsError
 from bridge.interfaces import Overview
 from bridge.web import Route
@@ -20,8 +19,8 @@ from bridge.web import Route
 class Metrics:
     """Answers with gauges, worked out anew at each scrape."""
 
-    def __init__(self, vitals: Vitals, overview: Overview, clock: Clock) -> None:
-        self._vitals, self._overview, self._clock = vitals, overview, clock
+    def __init__(self, vitals: Vitals, overview: Overview) -> None:
+        self._vitals, self._overview = vitals, overview
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -74,7 +73,7 @@ class Metrics:
         ]
 
     async def _vens(self) -> list[Metric]:
-        vens = await self._overview.list_vens(self._clock.now())
+        vens = await self._overview.list_vens()
         heard = {v["name"]: v["heard"].timestamp() for v in vens if v["heard"]}
         ends = GaugeMetricFamily(
             "bridge_ven_certificate_not_after_timestamp_seconds",
@@ -87,7 +86,7 @@ class Metrics:
                     ends.add_metric(
                         [ven["name"], short_colons(found["sha256"])], found["ends"] / 1000
                     )
-        owed = {v["name"]: float(len(v["owed"])) for v in vens}
+        owed = {name: float(n) for name, n in self._vitals.ven_owed().items()}
         return [
             _by("ven", "bridge_ven_last_seen_timestamp_seconds", "When a VEN last spoke", heard),
             _by("ven", "bridge_ven_events_owed", "Events that a VEN has still to answer", owed),

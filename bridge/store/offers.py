@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -155,6 +156,10 @@ class _Planning:
     at: datetime
     plan: _Plan
 
+    @cached_property
+    def _patterns(self) -> set[str]:
+        return vens.patterns(self.db)
+
     def origin(self, number: int) -> None:
         """Offer an event with all its signals, or withdraw it."""
         about = one(self.db, "SELECT * FROM origins WHERE id = ?", (number,)) or {}
@@ -184,8 +189,7 @@ class _Planning:
 
     def days(self, about: Document, span: Span) -> None:
         """Offer a program's price days that are near: those new, and those with other prices."""
-        patterns = vens.patterns(self.db)
-        if not any(fnmatchcase(about["name"], pattern) for pattern in patterns):
+        if not any(fnmatchcase(about["name"], pattern) for pattern in self._patterns):
             return
         lo, hi = millis(self.at), millis(self.at + NEAR)
         known = set(offer_rows.days(self.db, about["program"], self.at))

@@ -41,8 +41,8 @@ class Overview:
         """Return all subscriptions, with what each is owed and how it did last."""
         return await self._subscriptions.listing()
 
-    async def list_vens(self, at: datetime) -> list[Document]:
-        """Return all OpenADR 2.0b VENs, with what each is owed, said and asked for."""
+    async def list_vens(self, at: datetime | None = None) -> list[Document]:
+        """Return all 2.0b VENs; with a time, also what each is owed then, said, asked for."""
         return await self._vens.listing(at)
 
     async def answers(self, events: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Any]:

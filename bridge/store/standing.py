@@ -189,11 +189,14 @@ class Vens:
                 tell=False,
             )
 
-    async def listing(self, at: datetime) -> list[Document]:
-        """Return all VENs by name, with what each is owed, said and asked for."""
+    async def listing(self, at: datetime | None = None) -> list[Document]:
+        """Return all VENs by name; with a time, also what each is owed then, said, asked for."""
 
         def read(db: Any) -> list[Document]:
-            known, standing = vens.listing(db), _standing(db, at)
+            known = vens.listing(db)
+            if at is None:
+                return known
+            standing = _standing(db, at)
             asked = ven_reports.listing(db)
             return [{**row, **_passed(standing, row["name"]), "reports": asked.get(row["name"], [])}
                     for row in known]  # fmt: skip

@@ -166,16 +166,27 @@ class Board:
         withheld = said is None and not offer.priced and out_by_schedule(self.opts(ven), offer)[0]
         return not withheld
 
+    def owed(self, at: datetime) -> Mapping[str, int]:
+        """Return how many events each VEN has still to answer."""
+        return {
+            ven.name: sum(self._lacks(ven, offer) for offer, _ in self._applicable(ven, at))
+            if self.is_owed(ven, at)
+            else 0
+            for ven in self.vens
+        }
+
+    def _lacks(self, ven: Ven, offer: Offer) -> bool:
+        said = self.said(ven).get(offer.event)
+        return said is None or said.owed(offer)
+
     def is_owed(self, ven: Ven, at: datetime) -> bool:
         """Whether a VEN has still to answer an event, or was not yet sent one."""
         if ven.name in self._quiet and self._is_current(ven):
             return False
         applicable = self._applicable(ven, at)
         listed = _first(applicable)
-        for offer, _ in listed:
-            said = self.said(ven).get(offer.event)
-            if said is None or said.owed(offer):
-                return True
+        if any(self._lacks(ven, offer) for offer, _ in listed):
+            return True
         if self._is_current(ven) and len(listed) == len(applicable):  # else more comes with time
             self._quiet.add(ven.name)
         return False
