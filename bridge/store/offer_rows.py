@@ -3,19 +3,18 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlite_utils import Database
 
 from bridge.model import Document
 from bridge.notation import from_millis, millis, to_json
-from bridge.store.packing import LARGEST
 from bridge.store.sqlite import one, rows
 from bridge.vens import Offer
 
 KEPT = timedelta(days=30)  # after an event is over
-NEVER = LARGEST - 1  # milliseconds: when an endless event ends
+NEVER = millis(datetime(9000, 1, 1, tzinfo=UTC))  # when an endless event ends
 _COLUMNS = (
     "thing", "event", "meaning", "modification", "program", "context", "source", "foreign_id",
     "starts", "ends", "released", "priority", "test", "priced", "required", "cancelled",

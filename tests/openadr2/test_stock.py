@@ -166,7 +166,8 @@ async def test_a_price_day_answers_reports_and_a_cancellation(site, kind):
             assert await ven.order("cancel_registration") is None
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS if LONG else ["ec"])
 async def test_a_restart_of_the_bridge_is_not_noticed(site, kind):
     signed = kind != "unsigned"
     here = site(kind if signed else "ec")

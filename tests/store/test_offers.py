@@ -1,5 +1,6 @@
 """What VENs are offered follows what is known: numbered, never twice, cancelled when it is gone."""
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -10,7 +11,8 @@ import pytest
 
 from bridge.interfaces import Batch
 from bridge.model import Price, Publication, Tariff
-from bridge.notation import day_span
+from bridge.notation import day_span, write_time
+from bridge.parties import Caller
 from bridge.sources import Feed
 from bridge.store import open_store, vens
 from bridge.store.files import beside
@@ -160,3 +162,24 @@ async def test_a_standing_holds_only_what_is_live(scene):
     assert not standing.said["v"][offer.event].owed(offer)
     assert standing.said["v"][offer.event].owed(replace(offer, modification=1))
     assert (await scene.store.vens.standing(END + HOUR)).said == {}
+
+
+async def test_an_endless_event_is_cancelled_in_the_end_and_so_told(scene):
+    scene.enrol("v")
+    bl = Caller("bl", frozenset({"read_all"}), "bl")
+    catalog = scene.store.catalog
+    program = json.loads(await catalog.create("PROGRAM", bl, {"programName": "DR"}, scene.now))
+    endless = {"id": 0, "payloads": [{"type": "SIMPLE", "values": [1]}],
+               "intervalPeriod": {"start": write_time(scene.now), "duration": "P9999Y"}}  # fmt: skip
+    said = {"programID": program["id"], "intervals": [endless]}
+    made = json.loads(await catalog.create("EVENT", bl, said, scene.now))
+    assert await scene.offered() == [("DR", scene.now, 0, False, 1)]
+    (offer,) = (await scene.store.vens.standing(scene.now)).offers
+    assert offer.released == scene.now + timedelta(days=366)
+    _, due = await scene.store.offers.follow(Mains(), scene.now)
+    assert due == offer.released
+    start, scene.now = scene.now, offer.released
+    assert await scene.offered() == [("DR", start, 1, True, 1)]
+    scene.now += timedelta(days=20)  # it is still told to who has not answered
+    await catalog.delete("EVENT", made["id"], bl, scene.now)
+    assert await scene.offered(days=True) == [("DR", start, 1, True, 1)]
