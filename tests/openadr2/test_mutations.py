@@ -19,7 +19,7 @@ from tests.openadr2.test_rogue import one_that_has, opted
 from tests.peers import LONG
 
 LARGE = 500_000  # bytes that aiohttp does not like to send as they are
-COUNT = 20_000 if LONG else 4_000
+COUNT = 20_000 if LONG else 2_400
 
 
 @pytest.mark.long

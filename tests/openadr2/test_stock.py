@@ -10,7 +10,7 @@ from bridge.certificates import short_fingerprint, write_development_set
 from bridge.notation import millis
 from tests.openadr2.site import REPORTS, Site, issue
 from tests.openadr3.clients import prices, until
-from tests.peers import RawVtn, event, eventually, signal, started
+from tests.peers import LONG, RawVtn, event, eventually, signal, started
 
 HOUR = timedelta(hours=1)
 NOON = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + 2 * HOUR

@@ -12,7 +12,7 @@ import pytest
 from bridge.certificates import short_fingerprint, write_development_set
 from tests.openadr2.site import issue
 from tests.openadr2.stock_ven import StockVen
-from tests.peers import StockUtility, eventually, started
+from tests.peers import LONG, StockUtility, eventually, started
 
 START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 PRICES = [round(0.1 + n / 1000, 4) for n in range(24)]
@@ -44,7 +44,8 @@ class StockVtn(StockUtility):
         return [line for line in self.lines if what in line]
 
 
-@pytest.mark.parametrize("kind", ["unsigned", "rsa", "ec"])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["unsigned", "rsa", "ec"] if LONG else ["rsa"])
 async def test_all_that_it_does(tmp_path, kind):
     certs, signed = tmp_path / "certs", kind != "unsigned"
     write_development_set(certs, kind if signed else "ec")
