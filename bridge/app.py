@@ -162,9 +162,13 @@ class _Parts:
             clock_held_since=lambda: self.scheduler.held_since,
             failing_devices=lambda: self.workers.failing,
             ven_silence=self.ven_silence,
-            ven_owed=lambda: self.vens.board.owed(self.clock.now()) if self.vens else {},
+            ven_owed=self.ven_owed,
             identity_problem=lambda: self.vens.identity.problem if self.vens else None,
         )
+
+    async def ven_owed(self) -> Mapping[str, int]:
+        """Return how many events each VEN has still to answer."""
+        return await self.vens.board.owed(self.clock.now()) if self.vens else {}
 
     @property
     def ven_silence(self) -> timedelta:

@@ -78,6 +78,7 @@ class Said:
     answered: int | None = None
     opt: OptType | None = None
     at: datetime | None = None
+    taken_back: int | None = None  # the modification that aimed it elsewhere, if it was told so
 
     def owed(self, offer: Offer) -> bool:
         """Whether the VEN has still to answer an event as it is now."""
@@ -253,16 +254,16 @@ class VenStore(Protocol):
     async def deregister(self, ven: str) -> None:
         """Forget a VEN's registration, and what hangs on it."""
 
-    async def note_sent(self, ven: str, sent: Mapping[str, int], at: datetime) -> None:
-        """Note which modifications of events a VEN is being sent."""
+    async def note_sent(
+        self, ven: str, sent: Mapping[str, tuple[int, int | None]], at: datetime
+    ) -> None:
+        """Note which modifications of events a VEN is being sent, and which took one back."""
 
     async def note_answers(self, ven: str, answers: Answers, at: datetime) -> None:
         """Keep a VEN's answers: eventID → modification and opt."""
 
-    async def add_opt(
-        self, ven: str, opt: Opt, ends: datetime | None, answers: Answers, at: datetime
-    ) -> None:
-        """Keep an EiOpt until it ends, and what it answers."""
+    async def add_opt(self, ven: str, opt: Opt, answers: Answers, at: datetime) -> None:
+        """Keep an EiOpt, and what it answers."""
 
     async def drop_opt(self, ven: str, opt_id: str, answers: Answers, at: datetime) -> bool:
         """Forget an EiOpt, and keep what that answers; return whether there was one."""

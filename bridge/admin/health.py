@@ -1,6 +1,6 @@
 """`/healthz` and `/readyz`: open to whoever can reach the listener."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,10 @@ STUCK = timedelta(minutes=2)  # a scheduler that has said nothing for so long is
 EXPIRY_WARNING = timedelta(days=30)
 
 
+async def _none_owed() -> Mapping[str, int]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Vitals:
     """What health is judged by; each part is asked by a callable that `app` passes."""
@@ -32,7 +36,7 @@ class Vitals:
     clock_held_since: Callable[[], datetime | None]
     failing_devices: Callable[[], Mapping[str, int]]
     ven_silence: timedelta = timedelta(minutes=1)  # after which a VEN's is told
-    ven_owed: Callable[[], Mapping[str, int]] = dict  # name → events without an answer
+    ven_owed: Callable[[], Awaitable[Mapping[str, int]]] = _none_owed  # events without an answer
     identity_problem: Callable[[], str | None] = lambda: None  # of renewed certificates
 
 

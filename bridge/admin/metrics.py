@@ -86,7 +86,7 @@ class Metrics:
                     ends.add_metric(
                         [ven["name"], short_colons(found["sha256"])], found["ends"] / 1000
                     )
-        owed = {name: float(n) for name, n in self._vitals.ven_owed().items()}
+        owed = {name: float(n) for name, n in (await self._vitals.ven_owed()).items()}
         return [
             _by("ven", "bridge_ven_last_seen_timestamp_seconds", "When a VEN last spoke", heard),
             _by("ven", "bridge_ven_events_owed", "Events that a VEN has still to answer", owed),

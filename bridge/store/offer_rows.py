@@ -56,20 +56,18 @@ def offer(db: Database, prefix: str, offers: Sequence[Offer], meaning: str, at: 
     return any(changed)
 
 
-def cancel(
-    db: Database, row: Document, modification: int, at: datetime, xml: str | None = None
-) -> bool:
+def cancel(db: Database, row: Document, modification: int, at: datetime) -> bool:
     """Let an offer be told as cancelled, to those who were told of it; return whether it was not.
 
-    `modification` and `xml` are those of the cancellation, where the source sent one.
+    `modification` is that of the cancellation, where the source sent one.
     """
     stamp = millis(at)
     if row["cancelled"] or row["ends"] <= stamp:
         return False
     ends = min(row["ends"], millis(at + KEPT)) if row["ends"] == NEVER else row["ends"]
     db.conn.execute(
-        "UPDATE ven_offers SET cancelled = 1, modification = ?, ends = ?, xml = ? WHERE thing = ?",
-        (max(modification, row["modification"] + 1), ends, xml or row["xml"], row["thing"]),
+        "UPDATE ven_offers SET cancelled = 1, modification = ?, ends = ? WHERE thing = ?",
+        (max(modification, row["modification"] + 1), ends, row["thing"]),
     )
     return True
 
@@ -100,8 +98,10 @@ def prune(db: Database, at: datetime) -> None:
     for table, where in (
         ("ven_offers", "ends < ?"),
         ("ven_events", "at < ? AND event NOT IN (SELECT event FROM ven_offers)"),
-        ("ven_opts", "ends < ?"),
-        ("ven_requests", "ended < ?"),
+        ("ven_opts", "iif(event IS NULL, ends, at) < ?"
+                     " AND (event IS NULL OR event NOT IN (SELECT event FROM ven_offers))"),
+        # That history was given is remembered for good.
+        ("ven_requests", "ended < ? AND name NOT LIKE 'HISTORY%'"),
         ("upstream_opts", "told IS opt AND (source, foreign_id) IN"
                           " (SELECT source, foreign_id FROM origins WHERE active_to < ?)"),
     ):  # fmt: skip

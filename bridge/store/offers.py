@@ -34,7 +34,6 @@ CURSOR = "offers"
 VENS = "vens"  # by whom an event is opted out of: it is offered still, they may opt in again
 AT_ONCE = 200  # changes in one pass
 _STAMPS = {"createdDateTime", "modificationDateTime"}
-Span = tuple[int, int] | None  # of a program's prices that are others now; None: look for new days
 
 
 class Offers:
@@ -75,7 +74,7 @@ class _Plan:
     moves: bool  # whether anything happened since the last pass
     more: bool = False
     offered: list[tuple[str, list[Offer], str]] = field(default_factory=list)  # thing, …, meaning
-    withdrawn: list[tuple[str, int, str | None]] = field(default_factory=list)
+    withdrawn: list[tuple[str, int]] = field(default_factory=list)  # thing, modification
 
 
 def _planned(db: Any, mains: Mains, at: datetime, *, days: bool, anew: bool) -> _Plan:
@@ -87,20 +86,21 @@ def _planned(db: Any, mains: Mains, at: datetime, *, days: bool, anew: bool) -> 
     plan.more = len(found) == AT_ONCE
     planning = _Planning(db, mains, at, plan)
     for released in offer_rows.due(db, at):
-        plan.withdrawn.append((released["thing"].partition("#")[0], 0, None))
+        plan.withdrawn.append((released["thing"].partition("#")[0], 0))
         plan.moves = True
-    live = "SELECT id FROM origins WHERE active_to > ?"
     touched = _touched(db, found)
-    if row is None or anew:
-        touched |= {r["id"] for r in rows(db, live, (millis(at),))}
+    afresh = row is None or anew
+    if afresh:
+        touched |= _live(db, at)
     for origin in sorted(touched):
         planning.origin(origin)
-    if days or row is None or any(c["object_type"] == "ENROLMENT" for c in found):
+    afresh = afresh or any(c["object_type"] in {"ENROLMENT", "PROGRAM"} for c in found)
+    if days or afresh:
         for about in rows(db, price_days.TARIFF):
-            planning.days(about, (0, offer_rows.NEVER) if row is None else None)
-    for name, span in _repriced(found).items():
+            planning.days(about, known_too=afresh)
+    for name in () if afresh else _repriced(found):
         for about in rows(db, f"{price_days.TARIFF} WHERE p.name = ?", (name,)):
-            planning.days(about, span)
+            planning.days(about, known_too=True)
     plan.moves = plan.moves or bool(plan.offered or plan.withdrawn)
     return plan
 
@@ -117,26 +117,28 @@ def _touched(db: Any, found: Collection[Document]) -> set[int]:
     return touched
 
 
-def _repriced(found: Collection[Document]) -> Mapping[str, Span]:
-    """Return, by program, between which instants prices are others than before."""
-    spans: dict[str, Span] = {}
-    for change in found:
-        if change["object_type"] != "PRICES" or not change["after"]:
-            continue
-        about = from_json(change["after"])
-        name, had = about["program"], spans.get(about["program"])
-        if change["operation"] == "MOMENT" or "start" not in about:
-            spans.setdefault(name, None)
-        else:
-            lo, hi = about["start"], about["end"]
-            spans[name] = (min(lo, had[0]), max(hi, had[1])) if had else (lo, hi)
-    return spans
+def _live(db: Any, at: datetime) -> set[int]:
+    """Return the origins of events that are not over, or are offered as if they were not."""
+    stamp = (millis(at),)
+    found = {r["id"] for r in rows(db, "SELECT id FROM origins WHERE active_to > ?", stamp)}
+    sql = "SELECT thing FROM ven_offers WHERE thing LIKE 'origin:%' AND ends > ? AND NOT cancelled"
+    offered = (r["thing"] for r in rows(db, sql, stamp))
+    return found | {int(thing.removeprefix("origin:").partition("#")[0]) for thing in offered}
+
+
+def _repriced(found: Collection[Document]) -> set[str]:
+    """Return the programs whose prices are others than before."""
+    return {
+        from_json(change["after"])["program"]
+        for change in found
+        if change["object_type"] == "PRICES" and change["after"]
+    }
 
 
 def _save(db: Database, plan: _Plan, at: datetime, *, prune: bool) -> None:
     changed = [
-        offer_rows.cancel(db, row, modification, at, xml)
-        for thing, modification, xml in plan.withdrawn
+        offer_rows.cancel(db, row, modification, at)
+        for thing, modification in plan.withdrawn
         for row in offer_rows.of(db, thing)
     ]
     changed += [offer_rows.offer(db, *said, at) for said in plan.offered]
@@ -170,8 +172,7 @@ class _Planning:
         )
         over = not events or from_millis(about["active_to"]) <= self.at
         if over or not counts or about["cancelled_at"] is not None:
-            xml = canonical(about["message"]) if about.get("message") else None
-            self.plan.withdrawn.append((thing, about.get("modification", 0), xml))
+            self.plan.withdrawn.append((thing, about.get("modification", 0)))
             return
         try:
             offers = list(self._passed(about, events) if about["message"] else self._said(events))
@@ -187,8 +188,8 @@ class _Planning:
         said = [about["modification"], *((o.program, o.context, o.xml) for o in offers)]
         self.plan.offered.append((thing, offers, _digest(said)))
 
-    def days(self, about: Document, span: Span) -> None:
-        """Offer a program's price days that are near: those new, and those with other prices."""
+    def days(self, about: Document, *, known_too: bool) -> None:
+        """Offer a program's price days that are near and new, or now others than before, too."""
         if not any(fnmatchcase(about["name"], pattern) for pattern in self._patterns):
             return
         lo, hi = millis(self.at), millis(self.at + NEAR)
@@ -197,14 +198,9 @@ class _Planning:
             f"day:{price_days.day_id(about['program'], day)}": day
             for day in price_days.dates(self.db, about, lo, hi)
         }
-        self.plan.withdrawn += [(thing, 0, None) for thing in known - there.keys()]
-        changed = (
-            set(price_days.names(about, max(span[0], lo), min(span[1], hi)))
-            if span and max(span[0], lo) < min(span[1], hi)
-            else set()
-        )
+        self.plan.withdrawn += [(thing, 0) for thing in known - there.keys()]
         for thing, day in there.items():
-            if thing not in known or f"{about['name']}-{day.isoformat()}" in changed:
+            if known_too or thing not in known:
                 self._day(thing, about, day)
 
     def _day(self, thing: str, about: Document, day: date) -> None:

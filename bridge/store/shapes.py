@@ -331,6 +331,7 @@ CREATE TABLE ven_events (
     answered INTEGER,
     opt TEXT,
     at INTEGER NOT NULL,
+    taken_back INTEGER,
     PRIMARY KEY (ven, event)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ven_events_by_event ON ven_events (event);

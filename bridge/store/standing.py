@@ -75,15 +75,18 @@ class Vens:
 
     # --- events ---------------------------------------------------------------------------
 
-    async def note_sent(self, ven: str, sent: Mapping[str, int], at: datetime) -> None:
-        """Note which modifications of events a VEN is being sent."""
-        values = [(event, number, millis(at), ven) for event, number in sent.items()]
+    async def note_sent(
+        self, ven: str, sent: Mapping[str, tuple[int, int | None]], at: datetime
+    ) -> None:
+        """Note which modifications of events a VEN is being sent, and which took one back."""
+        values = [(event, number, back, millis(at), ven) for event, (number, back) in sent.items()]
         await self._file.write(
             lambda db: write_many(
                 db,
-                "INSERT INTO ven_events (ven, event, sent, at)"
-                " SELECT name, ?, ?, ? FROM vens WHERE name = ?"
-                " ON CONFLICT DO UPDATE SET sent = max(sent, excluded.sent)",
+                "INSERT INTO ven_events (ven, event, sent, taken_back, at)"
+                " SELECT name, ?, ?, ?, ? FROM vens WHERE name = ?"
+                " ON CONFLICT DO UPDATE SET sent = max(sent, excluded.sent),"
+                " taken_back = excluded.taken_back",
                 values,
             ),
             tell=False,
@@ -93,10 +96,9 @@ class Vens:
         """Keep a VEN's answers: eventID → modification and opt."""
         await self._file.write(lambda db: _answer(db, ven, answers, at), tell=False)
 
-    async def add_opt(
-        self, ven: str, opt: Opt, ends: datetime | None, answers: Answers, at: datetime
-    ) -> None:
-        """Keep an EiOpt until it ends, and what it answers."""
+    async def add_opt(self, ven: str, opt: Opt, answers: Answers, at: datetime) -> None:
+        """Keep an EiOpt, and what it answers."""
+        ends = max((end for _, end in opt.times), default=None)
         times = [[millis(begin), millis(end)] for begin, end in opt.times]
         values = (
             ven, opt.opt_id, opt.opt, opt.reason, opt.context, opt.event, opt.modification,
@@ -256,9 +258,15 @@ def _standing(db: Any, at: datetime, since: int | None = None) -> Standing:
     of_ven = "" if names is None else f" AND {{}}.ven IN ({', '.join('?' * len(names))})"
     sql = "SELECT e.* FROM ven_events e JOIN ven_offers o ON o.event = e.event WHERE o.ends > ?"
     for row in rows(db, sql + of_ven.format("e"), (just_over, *(names or ()))):
-        said = Said(row["sent"], row["answered"], row["opt"], from_millis(row["at"]))
+        said = Said(
+            row["sent"], row["answered"], row["opt"], from_millis(row["at"]), row["taken_back"]
+        )
         found.said.setdefault(row["ven"], {})[row["event"]] = said
-    sql = "SELECT * FROM ven_opts t WHERE (t.ends IS NULL OR t.ends > ?)"
+    # One for an event lasts as long as that does, however long that is by now.
+    sql = (
+        "SELECT t.* FROM ven_opts t LEFT JOIN ven_offers o ON o.event = t.event"
+        " WHERE iif(t.event IS NULL, t.ends, o.ends) > ?"
+    )
     for row in rows(db, sql + of_ven.format("t") + " ORDER BY t.at", (just_over, *(names or ()))):
         found.opts.setdefault(row["ven"], []).append(_opt(row))
     sql = "SELECT * FROM ven_messages t WHERE 1"
@@ -275,7 +283,8 @@ def _answer(db: Database, ven: str, answers: Answers, at: datetime) -> None:
         "INSERT INTO ven_events (ven, event, sent, answered, opt, at)"
         " SELECT name, ?, ?, ?, ?, ? FROM vens WHERE name = ?"
         " ON CONFLICT DO UPDATE SET sent = max(sent, excluded.sent),"
-        " answered = excluded.answered, opt = coalesce(excluded.opt, opt), at = excluded.at"
+        " answered = excluded.answered, opt = coalesce(excluded.opt, opt),"
+        " at = iif(excluded.opt IS NULL, at, excluded.at)"
         " WHERE coalesce(answered, -1) <= excluded.answered",
         ((event, number, number, opt, millis(at), ven) for event, (number, opt) in answers.items()),
     )

@@ -18,6 +18,7 @@ rest: one failing or repeated event opts out of all others, vanished events are 
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -60,7 +61,16 @@ def harden() -> None:
             f"openleadr {found} is installed, but this program mends openleadr {SUPPORTED} "
             f"and no other: install openleadr=={SUPPORTED}"
         )
-    messaging.XML_PARSER = etree.XMLParser(
+    messaging.XML_PARSER = _new_parser()
+    messaging.TEMPLATES.autoescape = True
+    messaging.parse_message = _parse
+    openleadr.client.tzlocal = SimpleNamespace(get_localzone=lambda: "UTC")
+    for name in ("openleadr", "apscheduler"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _new_parser() -> etree.XMLParser:
+    return etree.XMLParser(
         schema=messaging.XML_SCHEMA,
         resolve_entities=False,
         no_network=True,
@@ -68,11 +78,16 @@ def harden() -> None:
         remove_comments=True,  # `V1<!-- -->2` would be signed as V12 and read as V1
         remove_pis=True,  # likewise; what was signed with one in it is refused
     )
-    messaging.TEMPLATES.autoescape = True
-    messaging.parse_message = _parse
-    openleadr.client.tzlocal = SimpleNamespace(get_localzone=lambda: "UTC")
-    for name in ("openleadr", "apscheduler"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+_own = threading.local()  # each thread's parser: one that is shared is waited for
+
+
+def _parser() -> etree.XMLParser:
+    found: etree.XMLParser | None = getattr(_own, "parser", None)
+    if found is None:
+        found = _own.parser = _new_parser()
+    return found
 
 
 def message_writer(signer: Signer | None = None) -> Callable[..., bytes]:
@@ -96,7 +111,7 @@ def read_tree(content: bytes) -> etree._Element:
     if b"<!DOCTYPE" in content.replace(b"\0", b""):
         raise WireError("the message holds a document type, which OpenADR 2.0b does not allow")
     try:
-        tree = etree.fromstring(content, messaging.XML_PARSER)
+        tree = etree.fromstring(content, _parser())
     except (etree.XMLSyntaxError, ValueError) as error:
         raise WireError(f"the message is not valid OpenADR 2.0b: {error}") from error
     if tree.getroottree().docinfo.internalDTD is not None:

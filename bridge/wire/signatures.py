@@ -134,9 +134,12 @@ def _canonical(element: etree._Element, *, exclusive: bool = False) -> bytes:
     if around is not None and None in around.nsmap:
         # lxml 6.1.3 puts xmlns="" where the default namespace of the whole document is another.
         element = etree.fromstring(etree.tostring(element, with_tail=False), _TRUSTED)
-    return etree.tostring(
-        element, method="c14n", exclusive=exclusive, with_comments=False, with_tail=False
-    )
+    try:
+        return etree.tostring(
+            element, method="c14n", exclusive=exclusive, with_comments=False, with_tail=False
+        )
+    except etree.LxmlError as error:  # of a namespace that is none, for one
+        raise WireError(f"the signed message has no canonical form: {error}") from error
 
 
 def _digest(content: bytes, algorithm: str = "sha256") -> str:

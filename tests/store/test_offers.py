@@ -144,7 +144,7 @@ async def test_what_is_long_over_is_forgotten(scene):
     scene.enrol("v")
     await scene.publish(hours(0, 25, "0.1"))
     await scene.offered()
-    await scene.store.vens.note_sent("v", {"x": 1}, scene.now)
+    await scene.store.vens.note_sent("v", {"x": (1, None)}, scene.now)
     scene.now = END + timedelta(days=40)
     await scene.offered(days=True)
     with closing(sqlite3.connect(scene.path)) as db:

@@ -15,6 +15,7 @@ from bridge.vtn.openadr2.opted import out_by_schedule
 LOOK_EVERY = 0.005  # seconds: asking takes as long as the rest of a poll does
 SHORT = 20  # hex digits of OpenADR's fingerprint
 MOST_LISTED, MOST_BYTES = 200, 2_000_000  # in one message; the rest is told when these are over
+TURN = 20  # VENs, or events, that are looked at in a few milliseconds
 MOST_TRIES = 3  # to tell what is never answered
 Pair = tuple[Offer, list[int]]
 
@@ -147,14 +148,20 @@ class Board:
         concerning = self._concerning(ven)
         here = {offer.event for offer, _ in concerning}
         pairs = [pair for pair in concerning if self._is_listed(ven, pair[0], at)]
-        # What it was told of and is aimed elsewhere now is taken back.
+        # What it was told of and is aimed elsewhere now is taken back, once.
         gone = (self._by_event.get(e) for e in self.said(ven).keys() - here)
         pairs += [
-            (replace(offer, cancelled=True), list(range(len(offer.audiences))))
+            (replace(offer, cancelled=True), [0])
             for offer in gone
-            if offer and offer.end > at and self.said(ven)[offer.event].owed(offer)
+            if offer and offer.end > at and self._is_to_be_taken_back(ven, offer)
         ]
         return sorted(pairs, key=lambda pair: _rank(pair[0], at))
+
+    def _is_to_be_taken_back(self, ven: Ven, offer: Offer) -> bool:
+        said = self.said(ven)[offer.event]
+        if said.taken_back is None:
+            return said.owed(offer)
+        return said.answered is None or said.answered < said.taken_back
 
     def _is_listed(self, ven: Ven, offer: Offer, at: datetime) -> bool:
         said = self.said(ven).get(offer.event)
@@ -166,14 +173,24 @@ class Board:
         withheld = said is None and not offer.priced and out_by_schedule(self.opts(ven), offer)[0]
         return not withheld
 
-    def owed(self, at: datetime) -> Mapping[str, int]:
-        """Return how many events each VEN has still to answer."""
-        return {
-            ven.name: sum(self._lacks(ven, offer) for offer, _ in self._applicable(ven, at))
-            if self.is_owed(ven, at)
-            else 0
-            for ven in self.vens
-        }
+    async def owed(self, at: datetime) -> Mapping[str, int]:
+        """Return how many events each VEN has still to answer; let others have their turn."""
+        counts = {}
+        for n, ven in enumerate([*self.vens]):
+            lacking = self._applicable(ven, at) if self.is_owed(ven, at) else []
+            counts[ven.name] = sum(self._lacks(ven, offer) for offer, _ in lacking)
+            if n % TURN == 0:
+                await asyncio.sleep(0)
+        return counts
+
+    def concerned(self, ven: Ven) -> set[str]:
+        """Return the events that concern a VEN."""
+        return {offer.event for offer, _ in self._concerning(ven)}
+
+    @property
+    def version(self) -> int:
+        """Return a number that moves when others changed something."""
+        return self._standing.version
 
     def _lacks(self, ven: Ven, offer: Offer) -> bool:
         said = self.said(ven).get(offer.event)
@@ -198,20 +215,25 @@ class Board:
     ) -> None:
         """Note, before they are sent, which modifications of events a VEN is sent."""
         self._just_sent.add(ven.name)
-        said = self.said(ven)
-        fresh = {
-            o.event: o.modification
-            for o in offers
-            if o.event not in said or said[o.event].sent < o.modification
-        }
+        own = {offer.event for offer, _ in self._concerning(ven)}
+        fresh: dict[str, tuple[int, int | None]] = {}
+        for offer in offers:
+            had = self.said(ven).get(offer.event)
+            back = None if offer.event in own else offer.modification
+            if had and had.taken_back is not None and back is not None:
+                back = had.taken_back  # it was told so before
+            if had is None or had.sent < offer.modification or had.taken_back != back:
+                fresh[offer.event] = offer.modification, back
         if fresh:
             await self._store.note_sent(ven.name, fresh, at)
-        for event, number in fresh.items():
+        for event, (number, back) in fresh.items():
             before = self.said(ven).get(event) or Said(number)
-            self._note(ven, event, replace(before, sent=max(number, before.sent)))
+            sent = max(number, before.sent)
+            self._note(ven, event, replace(before, sent=sent, taken_back=back))
         unconfirmed = self._unconfirmed.setdefault(ven.name, {})
         for offer in offers:
-            if not offer.required and self.said(ven)[offer.event].owed(offer):
+            said = self.said(ven).get(offer.event)
+            if said and not offer.required and said.owed(offer):
                 tries = unconfirmed.get(offer.event, (0, None, 0))[2] + 1
                 unconfirmed[offer.event] = offer.modification, connection, tries
 
@@ -240,8 +262,11 @@ class Board:
         for event, (number, opt) in answers.items():
             before = self.said(ven).get(event) or Said(number)
             if (before.answered if before.answered is not None else -1) <= number:
-                sent = max(number, before.sent)
-                self._note(ven, event, Said(sent, number, opt or before.opt, at))
+                sent, said_at = max(number, before.sent), at if opt else before.at
+                said = replace(
+                    before, sent=sent, answered=number, opt=opt or before.opt, at=said_at
+                )
+                self._note(ven, event, said)
 
     def _note(self, ven: Ven, event: str, said: Said) -> None:
         if ven.name in self._standing.vens:

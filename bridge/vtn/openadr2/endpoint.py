@@ -136,8 +136,12 @@ class Endpoint:
         if "xml" not in request.content_type:
             raise web.HTTPUnsupportedMediaType(text="write Content-Type: application/xml")
         connection = request.transport.get_extra_info("peername") if request.transport else None
-        peer = _Peer(der, ven, connection)
         content = await request.read()
+        await self._board.refresh()  # much may have happened while it came
+        known = self._board.ven_of(sha256)
+        if known is None:
+            return self._stranger(der, sha256)
+        peer = _Peer(der, known[0], connection)
         poll = self._polls.get(content)
         if poll is not None and not self._terms.asks(ven):
             return _xml(write(await self._replied(peer.asks(poll, self._clock.now()), service)))

@@ -39,6 +39,7 @@ class Offering:
         bell = self._store.bell("offers")
         await self._store.reconcile(self._wishes, self._clock.now())
         last = days_at = self._clock.now()
+        settled = -1
         anew = True  # events that were passed over while the clock was wrong are looked at again
         while True:
             now = self._clock.now()
@@ -52,5 +53,7 @@ class Offering:
                 continue
             self._board.look_again()
             await self._board.refresh()
-            await self._outs.settle(now)
+            if self._board.version != settled:
+                settled = self._board.version
+                await self._outs.settle(now)
             await self._clock.wait(bell, min(days_at, due) if due else days_at)

@@ -1,5 +1,6 @@
 """What upstream is told of VENs that opt out: all, by oadrCreatedEvent, or some, by EiOpt."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
@@ -25,11 +26,15 @@ class Outs:
         """Keep what upstreams are to be told now of events, where it is other than before."""
         if not self._sources:
             return
-        verdicts = {
-            (offer.source, offer.foreign_id): self._verdict(offer)
+        holding = [
+            offer
             for offer in self._board.holding(self._sources)
             if offer.end > at and not offer.priced and (events is None or offer.event in events)
-        }
+        ]
+        verdicts: dict[tuple[str, str], Verdict] = {}
+        for offer in holding:
+            verdicts[offer.source, offer.foreign_id] = self._verdict(offer)
+            await asyncio.sleep(0)  # others have a turn between any two
         changed = {key: said for key, said in verdicts.items() if self._told.get(key) != said}
         await self._store.settle_outs(changed, at)
         self._told = verdicts if events is None else self._told | changed

@@ -10,9 +10,11 @@ from uuid import uuid4
 import structlog
 from lxml import etree
 
-from bridge.vens import Answers, Message, Opt, Point, Request, Ven, VenStore, Wish
+from bridge.model import OptType
+from bridge.vens import Message, Point, Request, Ven, VenStore, Wish
 from bridge.vtn.openadr2.board import Board
 from bridge.vtn.openadr2.events import Events
+from bridge.vtn.openadr2.opted import out_by_schedule
 from bridge.vtn.openadr2.outs import Outs
 from bridge.vtn.openadr2.replies import (
     COMPLIANCE,
@@ -31,7 +33,7 @@ from bridge.wire import openadr2_reports, openadr2_requests
 
 log = structlog.get_logger()
 
-MOST_TIMES, MOST_OPTS = 100, 100  # of one opt, and opts of one VEN
+MOST_TIMES, MOST_OPTS = 20, 20  # of one opt, and opts of one VEN
 T = TypeVar("T")
 
 
@@ -277,35 +279,41 @@ class Services:
                 INVALID_ID, f"event {opt.event!r} with modification {number} was not told to this"
                 " VEN", no,
             )  # fmt: skip
-        opt = replace(opt, event=offer.event) if offer else opt
-        ends = offer.end if offer else max(end for _, end in opt.times)
-        # One for an event as a whole is as if it had been answered so.
-        answers: Answers = {offer.event: (number, opt.opt)} if offer and not opt.resources else {}
-        await self._store.add_opt(ven.name, opt, ends, answers, asked.at)
+        answers = self._without(ven, opt.opt_id)  # one of this id that was for something else
+        if offer:
+            opt = replace(opt, event=offer.event)
+        if offer and not opt.resources:  # it is as if the event had been answered so
+            said = self._board.said(ven)[offer.event].answered
+            answers[offer.event] = max(number, said or 0), opt.opt
+        await self._store.add_opt(ven.name, opt, answers, asked.at)
         self._board.note_answers(ven, answers, asked.at)
         return await self._opted(asked, "oadrCreatedOpt", opt.opt_id)
 
     async def _cancel_opt(self, asked: Asked) -> Reply:
         opt_id, ven = openadr2_requests.opt_id(asked.element), asked.ven
-        had = next((o for o in self._board.opts(ven) if o.opt_id == opt_id), None)
-        answers = self._back(ven, had) if had else {}
+        answers = self._without(ven, opt_id)
         if not await self._store.drop_opt(ven.name, opt_id, answers, asked.at):
             raise Refusal(INVALID_ID, f"there is no opt {opt_id!r} of this VEN", {"opt_id": opt_id})
         self._board.note_answers(ven, answers, asked.at)
         return await self._opted(asked, "oadrCanceledOpt", opt_id)
 
-    def _back(self, ven: Ven, had: Opt) -> Answers:
-        """Return what holds of an event when an opt of it, if the last word, is cancelled."""
-        said = self._board.said(ven).get(had.event or "")
-        if had.event is None or had.resources or had.opt != "optOut" or said is None:
+    def _without(self, ven: Ven, opt_id: str) -> dict[str, tuple[int, OptType | None]]:
+        """Return what holds of an event when an opt for it is gone that was the last word."""
+        opts = self._board.opts(ven)
+        had = next((o for o in opts if o.opt_id == opt_id), None)
+        if had is None or had.event is None or had.resources:
             return {}
-        last = said.at is None or had.at is None or said.at <= had.at
-        return {had.event: (said.answered or 0, "optIn")} if last else {}
+        said, offer = self._board.said(ven).get(had.event), self._board.offer(ven, had.event)
+        if said is None or offer is None or (said.at and had.at and said.at > had.at):
+            return {}
+        left = [o for o in opts if o.event == had.event and not o.resources and o is not had]
+        out = left[-1].opt == "optOut" if left else out_by_schedule(opts, offer)[0]
+        return {had.event: (said.answered or 0, "optOut" if out else "optIn")}
 
     async def _opted(self, asked: Asked, kind: str, opt_id: str) -> Reply:
         self._board.look_again()
         await self._board.refresh()
-        await self._outs.settle(asked.at)
+        await self._outs.settle(asked.at, self._board.concerned(asked.ven))
         said = {"response": response(asked.request_id), "opt_id": opt_id}
         return Reply(kind, {**said, "ven_id": asked.ven.ven_id})
 
