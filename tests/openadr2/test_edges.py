@@ -345,3 +345,91 @@ async def test_an_answer_just_after_the_end_is_kept(tmp_path):
 
 async def _silent(ven):
     return (await ven.poll()).kind == "oadrResponse"
+
+
+async def test_a_cancellation_that_says_less_is_told_to_all(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        x, y = await site.registered("x", groups=["gx"]), await site.registered("y", groups=["gy"])
+
+        def parts(*names):
+            return [levels([1]).replace("<ei:signalName>", f"<ei:eiTarget><ei:groupID>{n}</ei:groupID></ei:eiTarget><ei:signalName>")
+                    .replace(">S1<", f">{n}<") for n in names]  # fmt: skip
+
+        utility.list(event("E", LATER, *parts("gx", "gy"), duration="PT1H"))
+        for ven in (x, y):
+            await ven.answer((await told(ven))[1])
+        utility.list(
+            event("E", LATER, *parts("gx"), status="cancelled", modification=1, duration="PT1H")
+        )
+        for ven in (x, y):
+            (found,), _ = await told(ven, lambda e: e and e[0].status == "cancelled")
+            assert len(found.signals) == 1
+
+
+async def test_what_was_taken_back_is_taken_back_once(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        a = await site.registered("a", groups=["ga"])
+        targets = "<ei:groupID>{}</ei:groupID>".format
+        utility.list(event("E", LATER, levels([1]), targets=targets("ga"), duration="PT1H"))
+        await a.answer((await told(a))[1])
+        utility.list(
+            event("E", LATER, levels([1]), targets=targets("gb"), modification=1, duration="PT1H")
+        )
+        await a.answer((await told(a, lambda e: e and e[0].status == "cancelled"))[1])
+        utility.list(
+            event("E", LATER, levels([2]), targets=targets("gb"), modification=2, duration="PT1H")
+        )
+        row = "SELECT modification FROM ven_offers"
+        await until(lambda: _is(site, row, 2))
+        await owed_nothing(a)
+        utility.list(
+            event("E", LATER, levels([3]), targets=targets("ga"), modification=3, duration="PT1H")
+        )
+        (found,), _ = await told(a, lambda e: e and e[0].modification == 3)
+        assert found.status == "far"
+
+
+async def _is(site, sql, value):
+    return [v for row in site.query(sql) for v in row.values()] == [value]
+
+
+async def test_a_cancelled_opt_leaves_what_else_was_said(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        ven = await site.registered("heater")
+        utility.list(event("E", LATER, levels([1]), duration="PT1H"))
+        await ven.answer((await told(ven))[1])
+        for opt_id in ("one", "two"):
+            assert (await ven.create_opt(opt_id, event=("E", 0))).good
+        assert (await ven.cancel_opt("two")).good
+        assert await _opts(site) == [("E", "optOut")]
+        assert (await ven.cancel_opt("one")).good
+        assert await _opts(site) == [("E", "optIn")]
+        await ven.create_opt("times", available=[(LATER - timedelta(hours=1), "PT3H")])
+        await ven.create_opt("one", event=("E", 0))
+        await ven.cancel_opt("one")
+        assert await _opts(site) == [("E", "optOut")]
+
+
+async def test_a_signed_message_that_has_no_canonical_form_is_refused(site):
+    ven = await site.registered("heater", "ec")
+    content = ven.write(messages.poll(ven.ven_id)).replace(
+        b"<oadrPayload", b'<oadrPayload xmlns:zz="relative"', 1
+    )
+    assert b"relative" in content
+    assert (await ven.post(content, "OadrPoll")).refuses(463)
+
+
+async def test_who_is_removed_while_its_message_comes_is_not_served(site):
+    from bridge.store import vens
+
+    ven = await site.registered("heater")
+    content = ven.write(messages.poll(ven.ven_id))
+
+    async def slowly():
+        yield content[:50]
+        await until(lambda: _is(site, "SELECT count(*) FROM vens", 0))
+        yield content[50:]
+
+    with beside(site.path) as db:
+        vens.remove(db, "heater", datetime.now(UTC))
+    assert (await ven.post(slowly(), "OadrPoll")).refuses(463)

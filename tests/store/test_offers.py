@@ -183,3 +183,35 @@ async def test_an_endless_event_is_cancelled_in_the_end_and_so_told(scene):
     scene.now += timedelta(days=20)  # it is still told to who has not answered
     await catalog.delete("EVENT", made["id"], bl, scene.now)
     assert await scene.offered(days=True) == [("DR", start, 1, True, 1)]
+
+
+async def test_a_correction_far_ahead_in_a_day_that_is_offered_is_told(scene):
+    scene.enrol("v")
+    begin, _ = day_span(date(2026, 11, 4), ZONE)
+    await scene.publish(hours(0, 24, "0.1", begin))
+    scene.now = begin - timedelta(days=2, hours=20)  # so that its end is more than 3 days ahead
+    assert await scene.offered(days=True) == [("P", begin, 0, False, 24)]
+    await scene.publish(hours(20, 22, "0.9", begin))
+    assert await scene.offered() == [("P", begin, 1, False, 24)]
+
+
+async def test_a_correction_of_a_price_that_began_the_day_before_is_told(scene):
+    scene.enrol("v")
+    block = [Price(BEGIN - 4 * HOUR, BEGIN + 8 * HOUR, Decimal("0.1"))]
+    await scene.publish(block)
+    before = await scene.offered()
+    await scene.publish([replace(block[0], value=Decimal("0.8"))])
+    after = await scene.offered()
+    assert [(o[0], o[1], o[2] + 1) for o in before] == [o[:3] for o in after]
+
+
+async def test_what_changed_while_nobody_followed_is_told(scene):
+    scene.enrol("v")
+    await scene.publish(hours(0, 25, "0.1"))
+    await scene.offered()
+    with beside(scene.path) as db:
+        vens.remove(db, "v", scene.now)
+    await scene.publish(hours(0, 25, "0.7"))
+    await scene.offered(days=True)
+    scene.enrol("w")
+    assert await scene.offered() == [("P", BEGIN, 1, False, 25)]

@@ -279,7 +279,7 @@ class Services:
                 INVALID_ID, f"event {opt.event!r} with modification {number} was not told to this"
                 " VEN", no,
             )  # fmt: skip
-        answers = self._without(ven, opt.opt_id)  # one of this id that was for something else
+        answers, _ = self._without(ven, opt.opt_id)  # one of this id that was for something else
         if offer:
             opt = replace(opt, event=offer.event)
         if offer and not opt.resources:  # it is as if the event had been answered so
@@ -291,24 +291,28 @@ class Services:
 
     async def _cancel_opt(self, asked: Asked) -> Reply:
         opt_id, ven = openadr2_requests.opt_id(asked.element), asked.ven
-        answers = self._without(ven, opt_id)
-        if not await self._store.drop_opt(ven.name, opt_id, answers, asked.at):
+        answers, since = self._without(ven, opt_id)
+        since = since or asked.at
+        if not await self._store.drop_opt(ven.name, opt_id, answers, since):
             raise Refusal(INVALID_ID, f"there is no opt {opt_id!r} of this VEN", {"opt_id": opt_id})
-        self._board.note_answers(ven, answers, asked.at)
+        self._board.note_answers(ven, answers, since)
         return await self._opted(asked, "oadrCanceledOpt", opt_id)
 
-    def _without(self, ven: Ven, opt_id: str) -> dict[str, tuple[int, OptType | None]]:
-        """Return what holds of an event when an opt for it is gone that was the last word."""
+    def _without(
+        self, ven: Ven, opt_id: str
+    ) -> tuple[dict[str, tuple[int, OptType | None]], datetime | None]:
+        """Return what holds, and since when, of an event whose opt is gone, if the last word."""
         opts = self._board.opts(ven)
         had = next((o for o in opts if o.opt_id == opt_id), None)
         if had is None or had.event is None or had.resources:
-            return {}
+            return {}, None
         said, offer = self._board.said(ven).get(had.event), self._board.offer(ven, had.event)
         if said is None or offer is None or (said.at and had.at and said.at > had.at):
-            return {}
+            return {}, None
         left = [o for o in opts if o.event == had.event and not o.resources and o is not had]
         out = left[-1].opt == "optOut" if left else out_by_schedule(opts, offer)[0]
-        return {had.event: (said.answered or 0, "optOut" if out else "optIn")}
+        since = left[-1].at if left else None
+        return {had.event: (said.answered or 0, "optOut" if out else "optIn")}, since
 
     async def _opted(self, asked: Asked, kind: str, opt_id: str) -> Reply:
         self._board.look_again()
