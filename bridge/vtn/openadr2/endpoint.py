@@ -23,6 +23,7 @@ from lxml import etree
 from bridge import certificates
 from bridge.clock import Clock
 from bridge.errors import StoreError, Unfit, WireError
+from bridge.notation import from_millis, millis
 from bridge.vens import Ven, VenStore
 from bridge.vtn.openadr2.board import Board
 from bridge.vtn.openadr2.identity import Identity
@@ -144,12 +145,12 @@ class Endpoint:
         peer = _Peer(der, known[0], connection)
         poll = self._polls.get(content)
         if poll is not None and not self._terms.asks(ven):
-            return _xml(write(await self._replied(peer.asks(poll, self._clock.now()), service)))
+            return _xml(write(await self._replied(peer.asks(poll, self._now()), service)))
         return await self._answer_anew(peer, service, content)
 
     async def _answer_anew(self, peer: _Peer, service: str, content: bytes) -> web.Response:
         """Answer a message that was not read before, as polls are over and over."""
-        ven, at = peer.ven, self._clock.now()
+        ven, at = peer.ven, self._now()
         try:
             tree = await _off_loop(len(content), read_tree, content)
         except WireError as error:
@@ -172,6 +173,10 @@ class Endpoint:
             return _xml(write(reply))
         with_key = self._identity.signer(elliptic=is_elliptic(tree))
         return _xml(await _off_loop(sum(map(len, reply.events)), write, reply, with_key))
+
+    def _now(self) -> datetime:
+        """Return the time as it is kept, so that what is kept is neither before nor after it."""
+        return from_millis(millis(self._clock.now()))
 
     def _remember(self, content: bytes, poll: etree._Element) -> None:
         """Keep a poll that was read: unsigned, a VEN's are the same, byte for byte."""
