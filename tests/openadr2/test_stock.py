@@ -18,6 +18,7 @@ LOCAL = [float(f"{0.1 + n / 1000:.4f}") for n in range(23)] + [-0.015]
 UTILITY = [f"0.{2000 + n}1" for n in range(24)]
 METER = {"resource": "meter", "values": [1.25, 2.5, 0.001, 3.75], "sampling": [1, 60]}
 KINDS = ("unsigned", "rsa", "ec")
+in_long = pytest.mark.skipif(not LONG, reason="a long run: BRIDGE_LONG=1")
 
 
 @pytest.fixture
@@ -287,6 +288,7 @@ async def test_another_certificate_cannot_speak_for_a_ven(site):
         assert await here.opts(made["id"]) == []
 
 
+@in_long
 async def test_two_sorts_of_reports_each_come_in_time(site):
     """The library mixes up reports that are asked for in one message."""
     here = site(reports=REPORTS + REPORTS.replace("USAGE", "STATUS"))
@@ -302,6 +304,7 @@ async def test_two_sorts_of_reports_each_come_in_time(site):
         assert not ven.saw("logged", level="ERROR")
 
 
+@in_long
 async def test_a_ven_that_measures_less_often_reports_all_the_same(site):
     """The library never sends a report that is to hold one measurement and a half."""
     here = site(reports=REPORTS.replace('"2s"', '"3s"'))
@@ -313,6 +316,7 @@ async def test_a_ven_that_measures_less_often_reports_all_the_same(site):
         assert not ven.saw("logged", level="ERROR")
 
 
+@in_long
 async def test_a_ven_that_was_removed_and_enrolled_again_finds_its_way_back(site):
     here = site(reports="")
     here.enrol("battery")
@@ -361,6 +365,7 @@ async def test_nothing_is_opted_out_of_that_was_not(site):
         assert not [s for s in ven.saw("sent", type="oadrCreatedEvent") if "optOut" in s["xml"]]
 
 
+@in_long
 async def test_a_vtn_id_without_capitals_will_do(site):
     """The library then says 452 beside answers that are good."""
     here = site(reports="")
@@ -374,6 +379,7 @@ async def test_a_vtn_id_without_capitals_will_do(site):
         assert ">452<" in sent["xml"]
 
 
+@in_long
 async def test_a_ven_that_starts_again_is_the_same_one(site):
     here = site()
     here.enrol("battery")
