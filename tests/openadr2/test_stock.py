@@ -99,7 +99,7 @@ async def kept(site, ven, meter="meter", at_least=4):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS if LONG else ["unsigned", "rsa"])
+@pytest.mark.parametrize("kind", KINDS if LONG else ["rsa"])
 async def test_a_price_day_answers_reports_and_a_cancellation(site, kind):
     signed, utility = kind != "unsigned", RawVtn()
     async with started(utility):
