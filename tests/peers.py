@@ -178,6 +178,7 @@ class Device(Served):
         self.status = 204
         self.headers: dict[str, str] = {}
         self.hang = False
+        self.asked = 0  # how often it was sent something, whatever it answered
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
@@ -195,6 +196,7 @@ class Device(Served):
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.read()
+        self.asked += 1
         if self.hang:
             await asyncio.sleep(3600)
         if 200 <= self.status < 300:
@@ -357,7 +359,7 @@ class RawVtn(Served):
         self.asked.append((kind, xml))
         said = self.fail() if self.fail else self._answer(kind, xml)
         # A VEN that polls and gets nothing has done all there was to do.
-        self.done = kind == "oadrPoll" and "oadrResponse" in str(said)
+        self.done = kind == "oadrPoll" and "<oadr:oadrResponse " in str(said)
         return (
             said
             if isinstance(said, web.StreamResponse)

@@ -107,7 +107,7 @@ def read_event(element: etree._Element, ven_id: str | None = None) -> Dispatch:
         ]
         origin = replace(origin, signals=tuple(o for _, o in signals))
         documents = tuple(_document(origin, o, s, ven_id) for s, o in signals)
-    except (ValueError, ArithmeticError) as error:
+    except (ValueError, ArithmeticError, etree.LxmlError) as error:
         name = _text(element, ".//eventID") or "?"
         raise WireError(f"event {name} cannot be read: {error}") from error
     return Dispatch(origin, documents, tuple(_audiences(origin, o, ven_id) for _, o in signals))
