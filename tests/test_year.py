@@ -40,7 +40,7 @@ def day_event(day, hours):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900 if LONG else 120)
+@pytest.mark.timeout(900 if LONG else 400)
 @pytest.mark.parametrize("sign", [False, True], ids=["unsigned", "RSA-signed"])
 async def test_every_hour_of_a_recorded_year(settings, bridge, certs, tls, sign):
     if not RECORDED.exists():
@@ -72,7 +72,7 @@ async def test_every_hour_of_a_recorded_year(settings, bridge, certs, tls, sign)
             total = sum(map(len, by_month.values()))
             for device in devices:
                 await eventually(
-                    lambda d=device: len(d.events("event.received")) == total, 600 if LONG else 90
+                    lambda d=device: len(d.events("event.received")) == total, 600 if LONG else 300
                 )
             kept = {
                 month: await kept_prices(
