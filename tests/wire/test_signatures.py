@@ -35,6 +35,15 @@ def read(content, der, guard=None):
     return verified(openleadr.read_tree(content), der, guard or ReplayGuard())
 
 
+def context_of(tree, der):
+    """Return libxmlsec1's view of a message that this certificate signed."""
+    context = xmlsec.SignatureContext()
+    context.key = xmlsec.Key.from_memory(der, xmlsec.KeyFormat.CERT_DER)
+    context.register_id(tree[1], "Id", OADR[1:-1])
+    context.register_id(tree[0][-1], "Id")
+    return context
+
+
 def stock(certs, kind, **about):
     """Return a poll that signxml signed, as a stock openleadr does."""
     stem = certs / kind / "vtn"
@@ -60,12 +69,13 @@ def stock(certs, kind, **about):
 def test_signxml_and_libxmlsec1_take_what_is_signed_here(certs, kind):
     signer, der = own(certs, kind)
     tree = openleadr.read_tree(poll(signer))
-    XMLVerifier().verify(tree, x509_cert=ssl.DER_cert_to_PEM_cert(der), expect_references=2)
-    context = xmlsec.SignatureContext()
-    context.key = xmlsec.Key.from_memory(der, xmlsec.KeyFormat.CERT_DER)
-    context.register_id(tree[1], "Id", OADR[1:-1])
-    context.register_id(tree[0][-1], "Id")
-    context.verify(tree[0])
+    pem = ssl.DER_cert_to_PEM_cert(der)
+    covered = XMLVerifier().verify(tree, x509_cert=pem, expect_references=2)
+    assert [c.signed_xml.tag for c in covered] == [f"{OADR}oadrSignedObject", f"{DS}Object"]
+    context_of(tree, der).verify(tree[0])  # raises where it does not hold, as with another text
+    tree[1][0][0].text = "V2"
+    with pytest.raises(xmlsec.Error):
+        context_of(tree, der).verify(tree[0])
 
 
 @KINDS
