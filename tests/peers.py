@@ -178,7 +178,7 @@ class Device(Served):
         self.status = 204
         self.headers: dict[str, str] = {}
         self.hang = False
-        self.asked = 0  # how often it was sent something, whatever it answered
+        self.calls = 0  # how often it was sent something, whatever it answered
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
@@ -196,7 +196,7 @@ class Device(Served):
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.read()
-        self.asked += 1
+        self.calls += 1
         if self.hang:
             await asyncio.sleep(3600)
         if 200 <= self.status < 300:

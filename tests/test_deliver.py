@@ -289,7 +289,7 @@ async def test_retry_after_is_honoured_and_a_new_start_ends_the_wait(scene):
     async with scene(d=(device, {})) as s:
         await eventually(lambda: s.bridge.health.job("workers").last_success)
         await s.say(event("E", NOON + HOUR, levels([1])))
-        await eventually(lambda: device.asked)
+        await eventually(lambda: device.calls)
         await s.pass_time(1 * MINUTE)
         device.status = 204
         await s.pass_time(25 * MINUTE)
