@@ -2,11 +2,12 @@
 
 import hashlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bridge.errors import SettingsError
+from bridge.notation import from_millis, write_time
 
 # The two suites OpenADR 2.0b mandates (OpenADR 2.0b Profile Specification, section 10.3);
 # OpenSSL counts the second among those that need security level 0 no more, but both lack
@@ -49,6 +51,16 @@ def full_fingerprint(cert: bytes | str) -> str:
 def short_colons(digits: str) -> str:
     """Return OpenADR's fingerprint of a SHA-256 that is written as plain hex."""
     return _colons(digits[-20:])
+
+
+def as_shown(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """Show an enrolled certificate, a row of the store: what a person compares, and its times."""
+    return {
+        "fingerprint": short_colons(row["sha256"] or row["fingerprint"]),
+        "sha256": row["sha256"],
+        "first_seen": row["seen"] and write_time(from_millis(row["seen"])),
+        "not_after": row["ends"] and write_time(from_millis(row["ends"])),
+    }
 
 
 def fingerprint_matches(wanted: str, der: bytes) -> bool:

@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 from pydantic import Field
 
-from bridge.certificates import short_colons
+from bridge.certificates import as_shown
 from bridge.clock import Clock
 from bridge.interfaces import Overview
 from bridge.model import Document
@@ -172,15 +172,7 @@ def _ven(row: Document, silent_since: datetime) -> Document:
         "programs": row["programs"],
         "resources": row["resources"],
         "groups": row["groups"],
-        "certificates": [
-            {
-                "fingerprint": short_colons(c["sha256"] or c["fingerprint"]),
-                "sha256": c["sha256"],
-                "first_seen": _time(c["seen"]),
-                "not_after": _time(c["ends"]),
-            }
-            for c in row["certificates"]
-        ],
+        "certificates": [as_shown(c) for c in row["certificates"]],
         "owed": row["owed"],
         "answers": row["answers"],
         "opts": row["opts"],

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from bridge import certificates
-from bridge.certificates import read_certificate, short_colons
+from bridge.certificates import as_shown, read_certificate
 from bridge.cli.common import command, say, table
 from bridge.config import read_settings
 from bridge.errors import BridgeError
@@ -174,15 +174,7 @@ def _shown(row: Document) -> Document:
         "groups": row["groups"],
         "test_events": row["test_events"],
         "signs": row["signs"],
-        "certificates": [
-            {
-                "fingerprint": short_colons(c["sha256"] or c["fingerprint"]),
-                "sha256": c["sha256"],
-                "first_seen": _time(c["seen"]),
-                "not_after": _time(c["ends"]),
-            }
-            for c in row["certificates"]
-        ],
+        "certificates": [as_shown(c) for c in row["certificates"]],
     }
 
 
