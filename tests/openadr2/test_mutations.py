@@ -1,6 +1,6 @@
 """Thousands of mutated requests over one connection: never a 5xx, never slow, nothing else changed.
 
-The short run is 4,000; BRIDGE_LONG=1 makes it 20,000.
+The short run is 2,400; BRIDGE_LONG=1 makes it 20,000.
 """
 
 import io
