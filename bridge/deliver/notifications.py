@@ -21,6 +21,7 @@ from bridge.wire import openadr3_topics as topics
 
 AT_ONCE = 200  # changes in one transaction
 SMALL = 50  # rows that are planned in about a millisecond
+SETTLE = 0.01  # seconds: devices are told first, and a burst of changes is taken together
 USEFUL = timedelta(hours=24)  # after this a client asks, and is not told any more
 ALL = View(True, None, frozenset())
 WHO = {"SUBSCRIPTION", "VEN", "RESOURCE", "CLIENT", "SUBSCRIBER"}  # whose changes change whom
@@ -45,6 +46,7 @@ class Notifications:
             if not changes:
                 job.succeeded(self._clock.now())
                 await self._clock.wait(bell, None)
+                await asyncio.sleep(SETTLE)
                 continue
             if WHO & {c.object_type for c in changes}:
                 await self._look_up()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSession, ClientTimeout
+from yarl import URL
 
 from bridge.errors import DeviceError, Gone, Refused
 from bridge.notation import read_retry_after
@@ -14,7 +15,7 @@ NEVER = {400, 405, 406, 411, 413, 414, 415, 422, 431}
 
 async def post(
     http: ClientSession,
-    url: str,
+    url: str | URL,
     body: bytes,
     headers: Mapping[str, str],
     timeout: ClientTimeout,

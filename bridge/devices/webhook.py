@@ -10,6 +10,7 @@ from typing import Literal
 
 from aiohttp import ClientTimeout
 from pydantic import Field, HttpUrl, ValidationInfo, field_validator
+from yarl import URL
 
 from bridge.devices.posting import post
 from bridge.errors import SettingsError
@@ -79,7 +80,7 @@ class Webhook(Frozen):
     @asynccontextmanager
     async def connect(self, around: DeviceSurroundings) -> AsyncIterator[Send]:
         """Return what posts a delivery; each call is one attempt."""
-        secret = self.secret()
+        secret, url = self.secret(), URL(str(self.url))
         timeout = ClientTimeout(total=self.timeout.total_seconds())
 
         async def send(delivery: Delivery) -> None:
@@ -89,6 +90,6 @@ class Webhook(Frozen):
                 "content-type": "application/json",
                 **webhook.headers(delivery.id, now, delivery.body, secret),
             }
-            await post(around.http, str(self.url), delivery.body, headers, timeout, now)
+            await post(around.http, url, delivery.body, headers, timeout, now)
 
         yield send

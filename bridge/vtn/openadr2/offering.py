@@ -1,5 +1,6 @@
 """Keeps what VENs are offered, and asked for, up to what is known and wished."""
 
+import asyncio
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -12,6 +13,7 @@ from bridge.vtn.openadr2.outs import Outs
 from bridge.wire.openadr2_translated import Mains
 
 DAYS_EVERY = timedelta(hours=1)  # price days that have come near are looked for
+SETTLE = 0.01  # seconds: devices are told first; a VEN asks when it polls
 SET_BACK = timedelta(seconds=10)  # a clock that was more ahead is a clock that was wrong
 
 
@@ -57,3 +59,4 @@ class Offering:
                 settled = self._board.version
                 await self._outs.settle(now)
             await self._clock.wait(bell, min(days_at, due) if due else days_at)
+            await asyncio.sleep(SETTLE)
