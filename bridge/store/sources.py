@@ -10,10 +10,10 @@ from sqlite_utils import Database
 from bridge.model import Answer, Document, PartOpt, Registration
 from bridge.notation import from_millis, millis
 from bridge.store import changes, event_rows
+from bridge.store.heard import Heard
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 
 # Being heard of is kept in memory and written this seldom: flash memory wears out.
-HEARD_EVERY = timedelta(minutes=1)
 
 
 class Sources:
@@ -22,8 +22,7 @@ class Sources:
     def __init__(self, file: Sqlite) -> None:
         self._file = file
         self._names: Collection[str] = ()
-        self._heard: dict[str, datetime] = {}
-        self._written: dict[str, datetime] = {}
+        self._heard = Heard(file, "sources")
 
     async def sync(self, names: Collection[str], at: datetime) -> None:
         """Make a row for each source of the settings; others are not waited for any more."""
@@ -129,17 +128,7 @@ class Sources:
 
     async def heard_from(self, source: str, at: datetime) -> None:
         """Note that the upstream is there."""
-        self._heard[source] = at
-        last = self._written.get(source)
-        if last is None or not last <= at < last + HEARD_EVERY:
-            self._written[source] = at
-            await self._file.write(
-                lambda db: db.conn.execute(
-                    "UPDATE sources SET heard = ? WHERE name = ?", (millis(at), source)
-                ),
-                durable=False,
-                tell=False,
-            )
+        await self._heard.note(source, at)
 
     async def heard(self) -> Mapping[str, datetime]:
         """Return when each source was last heard of, or first waited for."""
@@ -147,7 +136,7 @@ class Sources:
             lambda db: rows(db, "SELECT name, coalesce(heard, created) AS heard FROM sources")
         )
         return {
-            r["name"]: self._heard.get(r["name"], from_millis(r["heard"]))
+            r["name"]: self._heard.at.get(r["name"], from_millis(r["heard"]))
             for r in found
             if r["name"] in self._names
         }
@@ -157,7 +146,7 @@ class Sources:
         found = await self._file.read(
             lambda db: rows(db, "SELECT name, heard FROM sources WHERE heard IS NOT NULL")
         )
-        return {r["name"]: from_millis(r["heard"]) for r in found} | self._heard
+        return {r["name"]: from_millis(r["heard"]) for r in found} | self._heard.at
 
     async def marks(self, source: str) -> Mapping[str, str]:
         """Return how far the source has got, in its own words."""

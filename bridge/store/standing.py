@@ -11,6 +11,7 @@ from sqlite_utils import Database
 from bridge.model import Document, OptType
 from bridge.notation import from_millis, millis
 from bridge.store import event_rows, offer_rows, offers, ven_reports, vens
+from bridge.store.heard import Heard
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 from bridge.vens import (
     Answers,
@@ -26,7 +27,6 @@ from bridge.vens import (
 )
 
 # Being heard of is kept in memory and written this seldom: flash memory wears out.
-HEARD_EVERY = timedelta(minutes=1)
 GRACE = timedelta(minutes=5)  # after its end an event can still be answered
 Outs = Mapping[tuple[str, str], tuple[bool, Mapping[str, OptType]]]
 
@@ -36,8 +36,7 @@ class Vens:
 
     def __init__(self, file: Sqlite) -> None:
         self._file = file
-        self._heard: dict[str, datetime] = {}
-        self._written: dict[str, datetime] = {}
+        self._heard = Heard(file, "vens")
 
     @property
     def commits(self) -> int:
@@ -179,17 +178,7 @@ class Vens:
 
     async def heard_from(self, ven: str, at: datetime) -> None:
         """Note that a VEN is there."""
-        self._heard[ven] = at
-        last = self._written.get(ven)
-        if last is None or not last <= at < last + HEARD_EVERY:
-            self._written[ven] = at
-            await self._file.write(
-                lambda db: db.conn.execute(
-                    "UPDATE vens SET heard = ? WHERE name = ?", (millis(at), ven)
-                ),
-                durable=False,
-                tell=False,
-            )
+        await self._heard.note(ven, at)
 
     async def listing(self, at: datetime | None = None) -> list[Document]:
         """Return all VENs by name; with a time, also what each is owed then, said, asked for."""
@@ -205,7 +194,7 @@ class Vens:
 
         found = await self._file.read(read)
         for row in found:
-            heard = self._heard.get(row["name"])
+            heard = self._heard.at.get(row["name"])
             row["heard"] = heard or (from_millis(row["heard"]) if row["heard"] else None)
         return found
 

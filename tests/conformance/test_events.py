@@ -115,5 +115,5 @@ async def test_two_intervals_come_back_exactly(bl, make):
 
 async def test_event_names_need_not_be_unique(make):
     program = await make.program()
-    for _ in range(2):
-        await make.event(program, eventName="day-ahead")
+    made = [await make.event(program, eventName="day-ahead") for _ in range(2)]
+    assert made[0]["id"] != made[1]["id"]

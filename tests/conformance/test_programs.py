@@ -102,7 +102,8 @@ async def test_a_ven_deletes_no_program(bl, ven1, make):
 async def test_a_name_is_free_again_once_its_program_is_deleted(bl, make):
     made = await make.program()
     await bl.delete(f"/programs/{made['id']}")
-    await make.program(programName=made["programName"])
+    again = await make.program(programName=made["programName"])
+    assert again["id"] != made["id"]
 
 
 async def test_with_a_program_go_its_events(bl, make):

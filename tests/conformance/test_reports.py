@@ -121,5 +121,5 @@ async def test_filters_add_up(bl, ven1, make):
 
 async def test_report_names_need_not_be_unique(ven1, make):
     event, wanted = await make.event(), name("report")
-    for _ in range(2):
-        await make.report(ven1, event, reportName=wanted)
+    made = [await make.report(ven1, event, reportName=wanted) for _ in range(2)]
+    assert made[0]["id"] != made[1]["id"]

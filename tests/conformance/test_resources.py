@@ -31,7 +31,8 @@ async def test_two_vens_may_name_their_resources_alike(make, bl):
     wanted = name("resource")
     for _ in range(2):
         ven = await make.ven()
-        await make.made(bl, "resources", resource_by_bl(ven, resourceName=wanted))
+        made = await make.made(bl, "resources", resource_by_bl(ven, resourceName=wanted))
+        assert (made["resourceName"], made["venID"]) == (wanted, ven["id"])
 
 
 async def test_a_resource_needs_a_ven_that_exists(make, bl):

@@ -87,8 +87,9 @@ async def test_events_that_go_with_their_program_are_told(bl, ven1, make, inbox,
     made = await make.event()
     await told(ven1, "EVENT PROGRAM", "DELETE")
     await bl.delete(f"/programs/{made['programID']}")
-    await inbox.about(made, "DELETE")
-    await inbox.about({"id": made["programID"]}, "DELETE")
+    assert (await inbox.about(made, "DELETE")).object["programID"] == made["programID"]
+    program = {"id": made["programID"]}
+    assert (await inbox.about(program, "DELETE")).notification["objectType"] == "PROGRAM"
 
 
 async def test_only_what_was_asked_for_is_told(bl, ven1, make, inbox, told):
@@ -143,8 +144,9 @@ async def test_bl_is_told_of_reports(bl, ven1, make, inbox, told):
 async def test_bl_is_told_of_vens_and_resources(bl, ven1, make, inbox, told):
     await told(bl, "VEN RESOURCE", "CREATE")
     one = await make.one("resources")
-    await inbox.about(one.object)
-    await inbox.about({"id": one.object["venID"]})
+    assert (await inbox.about(one.object)).notification["objectType"] == "RESOURCE"
+    ven = {"id": one.object["venID"]}
+    assert (await inbox.about(ven)).notification["objectType"] == "VEN"
 
 
 async def test_bl_is_not_told_the_bearer_token_of_a_ven(bl, ven1, make, inbox, told):
