@@ -88,7 +88,7 @@ def _planned(db: Any, mains: Mains, at: datetime, *, days: bool, anew: bool) -> 
     for released in offer_rows.due(db, at):
         plan.withdrawn.append((released["thing"].partition("#")[0], 0))
         plan.moves = True
-    touched = _touched(db, found)
+    touched = _touched(db, found, at)
     afresh = row is None or anew
     if afresh:
         touched |= _live(db, at)
@@ -105,15 +105,20 @@ def _planned(db: Any, mains: Mains, at: datetime, *, days: bool, anew: bool) -> 
     return plan
 
 
-def _touched(db: Any, found: Collection[Document]) -> set[int]:
-    """Return the origins of the events that changes are about, be it by their program."""
+def _touched(db: Any, found: Collection[Document], at: datetime) -> set[int]:
+    """Return the origins of the events that changes are about, be it by their program.
+
+    Of a program these are those that are not over: what is over is offered no more.
+    """
     touched: set[int] = set()
     for change in found:
         if change["operation"] == "MOMENT" or change["object_type"] not in {"EVENT", "PROGRAM"}:
             continue
-        column = "id" if change["object_type"] == "EVENT" else "program"
-        sql = f"SELECT DISTINCT origin FROM events WHERE {column} = ?"  # noqa: S608 -- one of two constants
-        touched |= {r["origin"] for r in rows(db, sql, (change["object_id"],))}
+        sql, values = "SELECT origin FROM events WHERE id = ?", [change["object_id"]]
+        if change["object_type"] == "PROGRAM":
+            sql = "SELECT origin FROM events WHERE program = ? AND active_to > ?"
+            values.append(millis(at))
+        touched |= {r["origin"] for r in rows(db, sql, values)}
     return touched
 
 
