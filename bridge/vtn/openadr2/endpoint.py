@@ -144,7 +144,7 @@ class Endpoint:
             return self._stranger(der, sha256)
         peer = _Peer(der, known[0], connection)
         poll = self._polls.get(content)
-        if poll is not None and not self._terms.asks(ven):
+        if poll is not None and not self._terms.asks(peer.ven):
             return _xml(write(await self._replied(peer.asks(poll, self._now()), service)))
         return await self._answer_anew(peer, service, content)
 
