@@ -251,8 +251,11 @@ class VenStore(Protocol):
     ) -> str:
         """Register a VEN, or again, where it `knows` its registrationID; return that."""
 
-    async def deregister(self, ven: str) -> None:
-        """Forget a VEN's registration, and what hangs on it."""
+    async def deregister(self, ven: str, *, if_asked: bool = False) -> bool:
+        """Forget a VEN's registration, and what hangs on it; `if_asked` only where it was told so.
+
+        Returns whether it was done.
+        """
 
     async def note_sent(
         self, ven: str, sent: Mapping[str, tuple[int, int | None]], at: datetime

@@ -18,12 +18,10 @@ class Heard:
         self._written: dict[str, datetime] = {}
         self.at: dict[str, datetime] = {}
 
-    async def note(self, name: str, at: datetime) -> None:
-        """Note that one was heard of; it is written where that was not done for a while."""
+    def note(self, name: str, at: datetime) -> None:
+        """Note that one was heard of; it is written, by and by, where that was long ago."""
         self.at[name] = at
         last = self._written.get(name)
         if last is None or not last <= at < last + WRITTEN_EVERY:
             self._written[name] = at
-            await self._file.write(
-                lambda db: db.conn.execute(self._sql, (millis(at), name)), durable=False, tell=False
-            )
+            self._file.hand_over(lambda db: db.conn.execute(self._sql, (millis(at), name)))

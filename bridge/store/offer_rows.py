@@ -101,7 +101,7 @@ def prune(db: Database, at: datetime) -> None:
         ("ven_opts", "iif(event IS NULL, ends, at) < ?"
                      " AND (event IS NULL OR event NOT IN (SELECT event FROM ven_offers))"),
         # That history was given is remembered for good.
-        ("ven_requests", "ended < ? AND name NOT LIKE 'HISTORY%'"),
+        ("ven_requests", "ended < ? AND (heard IS NULL OR name NOT LIKE 'HISTORY%')"),
         ("upstream_opts", "told IS opt AND (source, foreign_id) IN"
                           " (SELECT source, foreign_id FROM origins WHERE active_to < ?)"),
     ):  # fmt: skip

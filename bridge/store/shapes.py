@@ -359,6 +359,7 @@ CREATE TABLE ven_messages (
     payload TEXT NOT NULL,
     at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX ven_messages_by_ven ON ven_messages (ven, kind);
 
 CREATE TABLE ven_points (
     ven TEXT NOT NULL REFERENCES vens (name) ON DELETE CASCADE,

@@ -128,7 +128,7 @@ class Sources:
 
     async def heard_from(self, source: str, at: datetime) -> None:
         """Note that the upstream is there."""
-        await self._heard.note(source, at)
+        self._heard.note(source, at)
 
     async def heard(self) -> Mapping[str, datetime]:
         """Return when each source was last heard of, or first waited for."""

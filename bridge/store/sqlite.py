@@ -15,10 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from sqlite_utils import Database
 
 from bridge.errors import StoreError
 
+log = structlog.get_logger()
 T = TypeVar("T")
 
 READERS = 2
@@ -90,6 +92,12 @@ class Sqlite:
         if tell:
             self.ring()
         return result
+
+    def hand_over(self, work: Callable[[Database], object]) -> None:
+        """Let `work` be done beside what is written next; its failure is logged, no more."""
+        future: Future[object] = Future()
+        future.add_done_callback(_log_failure)
+        self._work.put(_Work(work, future, durable=False))
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on a read-only connection, in one snapshot."""
@@ -218,6 +226,11 @@ class _Work:
         self, run: Callable[[Database], Any], future: "Future[Any]", durable: bool
     ) -> None:
         self.run, self.future, self.durable = run, future, durable
+
+
+def _log_failure(future: "Future[object]") -> None:
+    if problem := future.exception():
+        log.warning("what nobody waits for was not written", problem=str(problem))
 
 
 def rows(

@@ -68,9 +68,19 @@ class Vens:
             lambda db: vens.register(db, ven, ven_name, signs=signs, knows=knows, at=at)
         )
 
-    async def deregister(self, ven: str) -> None:
-        """Forget a VEN's registration, and what hangs on it."""
-        await self._file.write(lambda db: vens.deregister(db, ven))
+    async def deregister(self, ven: str, *, if_asked: bool = False) -> bool:
+        """Forget a VEN's registration, and what hangs on it; `if_asked` only where it was told so.
+
+        Returns whether it was done.
+        """
+
+        def work(db: Database) -> bool:
+            if if_asked and not vens.answered(db, ven, "oadrCancelPartyRegistration", {None}):
+                return False
+            vens.deregister(db, ven)
+            return True
+
+        return await self._file.write(work)
 
     # --- events ---------------------------------------------------------------------------
 
@@ -138,15 +148,7 @@ class Vens:
 
     async def message_done(self, ven: str, kind: str, requests: Collection[str | None]) -> bool:
         """Note that a VEN answered messages, by their requests; return whether there were any."""
-
-        def work(db: Database) -> bool:
-            sql = "DELETE FROM ven_messages WHERE ven = ? AND kind = ? AND request_id IS ?"
-            gone = [db.conn.execute(sql, (ven, kind, request)).rowcount for request in requests]
-            if any(gone):
-                vens.touch(db, ven)
-            return any(gone)
-
-        return await self._file.write(work)
+        return await self._file.write(lambda db: vens.answered(db, ven, kind, requests))
 
     async def save_reports(
         self, ven: str, offered: Sequence[Offered], wishes: Collection[Wish], at: datetime
@@ -178,7 +180,7 @@ class Vens:
 
     async def heard_from(self, ven: str, at: datetime) -> None:
         """Note that a VEN is there."""
-        await self._heard.note(ven, at)
+        self._heard.note(ven, at)
 
     async def listing(self, at: datetime | None = None) -> list[Document]:
         """Return all VENs by name; with a time, also what each is owed then, said, asked for."""
@@ -195,7 +197,9 @@ class Vens:
         found = await self._file.read(read)
         for row in found:
             heard = self._heard.at.get(row["name"])
-            row["heard"] = heard or (from_millis(row["heard"]) if row["heard"] else None)
+            if heard is None or heard < from_millis(row["created"]):  # of one that had its name
+                heard = from_millis(row["heard"]) if row["heard"] else None
+            row["heard"] = heard
         return found
 
     async def answers(self, events: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Any]:

@@ -121,9 +121,7 @@ def keep(
         )
         if not done.rowcount:
             unknown.add(request)
-        sql = "DELETE FROM ven_messages WHERE kind = 'oadrCreateReport' AND request_id = ?"
-        if db.conn.execute(sql, (request,)).rowcount:  # it was told so, whatever it answered
-            vens.touch(db, ven)
+    vens.answered(db, ven, "oadrCreateReport", requests)  # it was told, whatever it answered
     return unknown
 
 
@@ -221,8 +219,7 @@ def _cancel(db: Database, ven: str, request_id: str, at: datetime) -> None:
     db.conn.execute(
         "UPDATE ven_requests SET ended = ? WHERE request_id = ?", (millis(at), request_id)
     )
-    sql = "DELETE FROM ven_messages WHERE kind = 'oadrCreateReport' AND request_id = ?"
-    if db.conn.execute(sql, (request_id,)).rowcount:
+    if vens.answered(db, ven, "oadrCreateReport", {request_id}):
         return  # it was never asked
     vens.say(db, ven, "oadrCancelReport", {"report": request_id}, at, request_id)
 

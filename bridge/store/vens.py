@@ -13,7 +13,7 @@ from bridge.errors import StoreError
 from bridge.model import Document
 from bridge.notation import from_millis, millis
 from bridge.store import changes
-from bridge.store.sqlite import one, rows
+from bridge.store.sqlite import one, rows, write_many
 from bridge.vens import Ven
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -157,6 +157,17 @@ def say(
     touch(db, ven)
 
 
+def answered(db: Database, ven: str, kind: str, requests: Collection[str | None]) -> bool:
+    """Forget messages that a VEN answered, by their requests; return whether there were any."""
+    sql = "SELECT turn, request_id FROM ven_messages WHERE ven = ? AND kind = ?"
+    waiting = rows(db, sql, (ven, kind))
+    gone = [(row["turn"],) for row in waiting if row["request_id"] in requests]
+    write_many(db, "DELETE FROM ven_messages WHERE turn = ?", gone)
+    if gone:
+        touch(db, ven)
+    return bool(gone)
+
+
 def touch(db: Database, ven: str | None = None) -> None:
     """Note that something was changed from which polls are answered: of one VEN, or of all."""
     db.conn.execute("UPDATE meta SET value = value + 1 WHERE key = 'vens'")
@@ -250,8 +261,9 @@ def register(
     _delete(db, "ven_messages", name, "kind = 'oadrRequestReregistration'")
     if not knows:
         db.conn.execute(
-            "UPDATE ven_events SET answered = NULL WHERE ven = ? AND event NOT IN"
-            " (SELECT event FROM ven_offers WHERE cancelled)",  # told twice, it confuses some
+            # A cancellation, or what amounts to one, that is told twice confuses some.
+            "UPDATE ven_events SET answered = NULL WHERE ven = ? AND taken_back IS NULL"
+            " AND event NOT IN (SELECT event FROM ven_offers WHERE cancelled)",
             (name,),
         )
     touch(db, name)

@@ -202,7 +202,10 @@ def _duration(element: etree._Element, path: str) -> timedelta | None:
     if found is None:
         return None
     text = "".join(str(t) for t in found.itertext()).strip()
-    return read_duration(text) if text else None
+    length = read_duration(text) if text else None
+    if length is not None and length < ZERO:
+        raise ValueError(f"the duration {text[:40]} is negative")
+    return length
 
 
 def _text(element: etree._Element, path: str) -> str:

@@ -8,11 +8,13 @@ from lxml import etree
 
 from bridge.errors import WireError
 from bridge.model import OptType
-from bridge.notation import read_duration, read_time
+from bridge.notation import ZERO, read_duration, read_time
 from bridge.vens import Opt
 from bridge.wire.openadr2 import NS
 
 _EI, _OADR, _PYLD, _EMIX = (f"{{{NS[prefix]}}}" for prefix in ("ei", "oadr", "pyld", "emix"))
+LONGEST_NAME = 128
+MOST_ANSWERS = 400  # to events in one message
 # Message type → service, as a VEN that polls sends them (Profile Specification, section 9)
 SERVICES = {
     "oadrQueryRegistration": "EiRegisterParty",
@@ -111,13 +113,18 @@ def read_answers(element: etree._Element) -> list[EventAnswer]:
     """Read the eventResponses of an oadrCreatedEvent."""
     path = f"{_PYLD}eiCreatedEvent/{_EI}eventResponses/{_EI}eventResponse"
     qualified = f"{_EI}qualifiedEventID/{_EI}"
+    found = element.findall(path)
+    if len(found) > MOST_ANSWERS:
+        raise WireError(
+            f"eventResponses: more than {MOST_ANSWERS}; no message lists so many events"
+        )
     return [
         EventAnswer(
             event=_text(said, f"{qualified}eventID") or "",
             modification=int(_text(said, f"{qualified}modificationNumber") or 0),
             opt="optOut" if _text(said, f"{_EI}optType") == "optOut" else "optIn",
         )
-        for said in element.iterfind(path)
+        for said in found
     ]
 
 
@@ -148,13 +155,22 @@ def _times(element: etree._Element) -> Iterator[tuple[datetime, datetime]]:
     for properties in element.iterfind("{*}vavailability/{*}components/{*}available/{*}properties"):
         start = read_time((properties.findtext("{*}dtstart/{*}date-time") or "").strip())
         length = read_duration((properties.findtext("{*}duration/{*}duration") or "PT0S").strip())
+        if length < ZERO:
+            raise ValueError(f"the duration {length} is negative")
         yield start, start + length
 
 
 def _resources(element: etree._Element) -> Iterator[str]:
-    for found in element.iterfind(f"{_EI}eiTarget/{_EI}resourceID"):
-        if text := (found.text or "").strip():
-            yield text
+    """Yield what narrows an opt: who says for which part of it speaks for no other part.
+
+    A group or a class of devices is a name like a resource's: no resource may be called so.
+    """
+    whole = {f"{_EI}venID"}  # its own: another's is refused before
+    for path in (f"{_EI}eiTarget/*", f"{_OADR}oadrDeviceClass/*"):
+        for found in element.iterfind(path):
+            if found.tag not in whole:
+                text = " ".join("".join(map(str, found.itertext())).split())
+                yield text[:LONGEST_NAME] or etree.QName(found).localname
 
 
 def _text(element: etree._Element, path: str) -> str | None:

@@ -56,6 +56,7 @@ _METHODS: dict[str, tuple[type, hashes.HashAlgorithm]] = {
     for found in (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
 }
 NONCES_KEPT = 100_000
+LONGEST_NONCE = 128  # characters: so many are remembered, and no more of each
 
 
 class Signer:
@@ -169,6 +170,10 @@ class ReplayGuard:
 
     def check(self, stamp: str, nonce: str) -> None:
         """Raise WireError unless this was signed lately and is seen for the first time."""
+        if len(stamp) > LONGEST_NONCE or len(nonce) > LONGEST_NONCE:
+            raise WireError(
+                f"the signature's timestamp or nonce is longer than {LONGEST_NONCE} characters"
+            )
         try:
             signed_at = read_time(stamp)
         except (ValueError, OverflowError) as error:
@@ -226,7 +231,7 @@ def verified(tree: etree._Element, signer: bytes, guard: ReplayGuard) -> etree._
 def _check_certificate(signature: etree._Element, signer: bytes) -> None:
     """Refuse a signature that says it is by another certificate than the one expected."""
     for found in signature.iterfind(f"{DS}KeyInfo/{DS}X509Data/{DS}X509Certificate"):
-        if _decoded(found.text or "") == signer:
+        if "".join((found.text or "").split()) == _shown(signer):
             return
     raise WireError(
         "the message is signed by another certificate than that of the connection "
@@ -311,9 +316,10 @@ def _covered(
     return signed, protected[0]
 
 
+# Only what is enrolled is remembered, nothing that a message says.
 @lru_cache(maxsize=1024)
-def _decoded(text: str) -> bytes:
-    return base64.b64decode("".join(text.split()))
+def _shown(certificate: bytes) -> str:
+    return base64.b64encode(certificate).decode()
 
 
 @lru_cache(maxsize=1024)

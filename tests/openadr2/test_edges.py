@@ -321,3 +321,40 @@ async def test_who_is_removed_while_its_message_comes_is_not_served(site):
         yield content[50:]
 
     assert (await ven.post(slowly(), "OadrPoll")).refuses(463)
+
+
+async def test_a_modification_that_asks_for_no_answer_is_told_until_it_is_known_to_be_heard(
+    tmp_path,
+):
+    async with between(tmp_path) as (site, utility):
+        ven = await site.registered("heater")
+        never = {"required": "never", "duration": "PT1H"}
+        utility.list(event("N", LATER, levels([1]), **never))
+        await told(ven)
+        await ven.close()
+        assert [e.id for e in (await ven.poll()).events()] == ["N"]
+        await ven.close()
+        assert (await ven.created_event(("N", 0, "optIn"))).good  # though it need not
+        await owed_nothing(ven)
+        utility.list(event("N", LATER, levels([2]), modification=1, **never))
+        await told(ven, lambda e: e and e[0].modification == 1)
+        await ven.close()  # say that it was lost on its way
+        assert [e.modification for e in (await ven.poll()).events()] == [1]
+
+
+async def test_what_was_taken_back_is_not_taken_back_again_at_a_new_registration(tmp_path):
+    async with between(tmp_path) as (site, utility):
+        ven = await site.registered("heater", groups=["ga"])
+        to = "<ei:groupID>{}</ei:groupID>".format
+        utility.list(event("E", LATER, levels([1]), targets=to("ga"), duration="PT1H"))
+        await ven.answer((await told(ven))[1])
+        utility.list(
+            event("E", LATER, levels([1]), targets=to("gb"), modification=1, duration="PT1H")
+        )
+        (found,), answer = await told(ven, lambda e: e and e[0].modification == 1)
+        assert found.status == "cancelled"
+        await ven.answer(answer)
+        await owed_nothing(ven)
+        ven.registration_id = None
+        assert (await ven.register()).good
+        assert (await ven.poll()).kind == "oadrResponse"

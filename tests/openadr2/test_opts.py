@@ -8,6 +8,7 @@ from bridge.app import running
 from bridge.config import Settings
 from bridge.store import event_rows
 from bridge.store.files import beside
+from tests.openadr2 import raw_messages as messages
 from tests.openadr2.raw_site import served
 from tests.openadr2.test_passing import GROUPS, between, upstream
 from tests.openadr2.test_raw_ven import hour, owed_nothing, told
@@ -128,3 +129,50 @@ async def test_a_cancelled_opt_leaves_what_else_was_said(tmp_path):
         await ven.create_opt("one", event=("E", 0))
         await ven.cancel_opt("one")
         assert await _opts(site) == [("E", "optOut")]
+
+
+# --- for a part of a VEN ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["<e:groupID>site</e:groupID>", "<e:resourceID>r</e:resourceID>"])
+async def test_an_opt_for_a_part_of_a_ven_keeps_no_event_from_the_whole(tmp_path, part):
+    async with between(tmp_path) as (site, utility):
+        ven = await site.registered("heater", groups=["site"])
+        window = [(LATER - timedelta(hours=1), "PT3H")]
+        body = messages.create_opt(ven.ven_id, "o", available=window)
+        aimed = body.replace("<e:eiTarget></e:eiTarget>", f"<e:eiTarget>{part}</e:eiTarget>")
+        assert aimed != body
+        assert (await ven.send(aimed)).good
+        assert (await ven.create_opt("p", available=window, device_class="Thermostat")).good
+        utility.list(event("E", LATER, levels([1]), duration="PT1H"))
+        assert (await told(ven))[0][0].id == "E"
+        listed = (await site.asked("/api/v1/vens"))["items"][0]["opts"]
+        assert [o["resources"] for o in listed] == [[_name(part)], ["Thermostat"]]
+
+
+def _name(part):
+    return part.partition(">")[2].partition("<")[0]
+
+
+async def test_an_opt_of_a_class_of_devices_is_not_the_sites(tmp_path):
+    async with between(tmp_path, pass_opts=True) as (site, utility):
+        ven = await site.registered("heater", groups=["site"], resources=["r", "q"])
+        utility.list(event("E", LATER, levels([1]), targets=GROUPS, duration="PT1H"))
+        await ven.answer((await told(ven))[1])
+        assert (await ven.create_opt("o", event=("E", 0), device_class="Thermostat")).good
+        assert (await ven.create_opt("p", event=("E", 0), resources=["r"])).good
+
+        async def passed():
+            return upstream(utility)[1]
+
+        await until(passed)
+        assert upstream(utility)[0] == ["optIn"]
+
+
+async def test_an_opt_for_times_that_are_over_is_refused(site):
+    ven = await site.registered("heater")
+    over = await ven.create_opt("o", available=[(hour(-5), "PT1H")])
+    assert over.refuses(454)
+    back = await ven.create_opt("p", available=[(hour(5), "-PT1H")])
+    assert back.refuses(454)
+    assert site.query("SELECT * FROM ven_opts") == []

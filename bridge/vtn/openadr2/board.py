@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import accumulate
 
 from bridge.clock import Clock
@@ -17,6 +17,7 @@ SHORT = 20  # hex digits of OpenADR's fingerprint
 MOST_LISTED, MOST_BYTES = 200, 2_000_000  # in one message; the rest is told when these are over
 TURN = 20  # VENs, or events, that are looked at in a few milliseconds
 MOST_TRIES = 3  # to tell what is never answered
+FOREVER = datetime.max.replace(tzinfo=UTC)
 Pair = tuple[Offer, list[int]]
 
 
@@ -31,7 +32,7 @@ class Board:
         self._loading = asyncio.Lock()
         self._noted: list[tuple[str, str, Said]] = []  # while it is being loaded
         self._concerns: dict[str, list[Pair]] = {}
-        self._quiet: set[str] = set()  # those who are known to be owed nothing
+        self._quiet: dict[str, datetime] = {}  # who is known to be owed nothing, and until when
         # name → eventID → modification, over which connection, how often
         self._unconfirmed: dict[str, dict[str, tuple[int, object, int]]] = {}
         self._told: dict[str, int] = {}  # name → the turn of the message it was told last
@@ -68,6 +69,10 @@ class Board:
             self._by_event = {offer.event: offer for offer in found.offers}
             self._concerns.clear()
             self._quiet.clear()
+        for name in [*(found.vens if found.partial else self._unconfirmed)]:
+            ven_now = self._standing.vens.get(name)
+            if ven_now is None or ven_now.registration_id is None:
+                self._unconfirmed.pop(name, None)
         for ven, event, said in self._noted:  # kept after what was loaded was read
             self._standing.said.setdefault(ven, {})[event] = said
 
@@ -84,7 +89,7 @@ class Board:
             standing.opts[name] = found.opts.get(name, [])
             standing.messages[name] = found.messages.get(name, [])
             self._concerns.pop(name, None)
-            self._quiet.discard(name)
+            self._quiet.pop(name, None)
         standing.by_certificate |= found.by_certificate
 
     # --- who ------------------------------------------------------------------------------
@@ -198,14 +203,17 @@ class Board:
 
     def is_owed(self, ven: Ven, at: datetime) -> bool:
         """Whether a VEN has still to answer an event, or was not yet sent one."""
-        if ven.name in self._quiet and self._is_current(ven):
+        if ven.name in self._quiet and at < self._quiet[ven.name] and self._is_current(ven):
             return False
         applicable = self._applicable(ven, at)
         listed = _first(applicable)
         if any(self._lacks(ven, offer) for offer, _ in listed):
             return True
-        if self._is_current(ven) and len(listed) == len(applicable):  # else more comes with time
-            self._quiet.add(ven.name)
+        if self._is_current(ven):
+            # What does not go into one message is told when others begin or are over.
+            more = len(listed) < len(applicable)
+            edges = (t for o, _ in applicable for t in (o.start, o.end) if t > at) if more else ()
+            self._quiet[ven.name] = min(edges, default=FOREVER)
         return False
 
     # --- what passed ----------------------------------------------------------------------------
@@ -234,7 +242,8 @@ class Board:
         for offer in offers:
             said = self.said(ven).get(offer.event)
             if said and not offer.required and said.owed(offer):
-                tries = unconfirmed.get(offer.event, (0, None, 0))[2] + 1
+                number, _, tries = unconfirmed.get(offer.event, (-1, None, 0))
+                tries = tries + 1 if number == offer.modification else 1
                 unconfirmed[offer.event] = offer.modification, connection, tries
 
     async def confirm(self, ven: Ven, connection: object, at: datetime) -> None:
@@ -247,9 +256,13 @@ class Board:
             for event, (number, over, tries) in waiting.items()
             if over == connection or tries >= MOST_TRIES
         }
-        for event in taken:
+        for event in [e for e in waiting if not self._is_known(e, at)]:
             del waiting[event]
         await self.answered(ven, taken, at)
+
+    def _is_known(self, event: str, at: datetime) -> bool:
+        offer = self._by_event.get(event)
+        return offer is not None and offer.end > at
 
     async def answered(self, ven: Ven, answers: Answers, at: datetime) -> None:
         """Keep a VEN's answers."""
@@ -267,11 +280,14 @@ class Board:
                     before, sent=sent, answered=number, opt=opt or before.opt, at=said_at
                 )
                 self._note(ven, event, said)
+            waiting = self._unconfirmed.get(ven.name, {})
+            if event in waiting and waiting[event][0] <= number:
+                del waiting[event]
 
     def _note(self, ven: Ven, event: str, said: Said) -> None:
         if ven.name in self._standing.vens:
             self._standing.said.setdefault(ven.name, {})[event] = said
-        self._quiet.discard(ven.name)
+        self._quiet.pop(ven.name, None)
         if self._loading.locked():
             self._noted.append((ven.name, event, said))
 

@@ -21,11 +21,15 @@ class Outs:
         self._store, self._board = store, board
         self._sources, self._devices = frozenset(sources), devices
         self._told: dict[tuple[str, str], Verdict] = {}
+        self._settling = asyncio.Lock()
 
     async def settle(self, at: datetime, events: Collection[str] | None = None) -> None:
         """Keep what upstreams are to be told now of events, where it is other than before."""
-        if not self._sources:
-            return
+        if self._sources:
+            async with self._settling:  # what is worked out is kept before it is anew
+                await self._settle(at, events)
+
+    async def _settle(self, at: datetime, events: Collection[str] | None) -> None:
         holding = [
             offer
             for offer in self._board.holding(self._sources)

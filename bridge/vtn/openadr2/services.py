@@ -151,12 +151,8 @@ class Services:
 
     async def _registration_cancelled(self, asked: Asked) -> Reply:
         self._need_registration(asked)
-        waiting = await self._store.message_done(
-            asked.ven.name, "oadrCancelPartyRegistration", [None]
-        )
-        if not waiting:
+        if not await self._store.deregister(asked.ven.name, if_asked=True):
             raise Refusal(INVALID_ID, "no cancellation of the registration was asked for")
-        await self._store.deregister(asked.ven.name)
         return self._done(asked)
 
     def _need_registration(self, asked: Asked) -> None:
@@ -269,6 +265,8 @@ class Services:
                 INVALID_DATA, "an opt is for one event (qualifiedEventID), or for times, of which"
                 f" there are at most {MOST_TIMES}", no,
             )  # fmt: skip
+        if opt.times and max(end for _, end in opt.times) <= asked.at:
+            raise Refusal(INVALID_DATA, "the times of the opt are over", no)
         others = [o for o in self._board.opts(ven) if o.opt_id != opt.opt_id]
         if len(others) >= MOST_OPTS:
             raise Refusal(NOT_ALLOWED, f"a VEN has at most {MOST_OPTS} opts; cancel some", no)
