@@ -34,6 +34,7 @@ from bridge.model import (
     Tariff,
     Track,
 )
+from bridge.usage import Contract, Measured, MeterState
 
 Send = Callable[[Delivery], Awaitable[None]]
 
@@ -44,7 +45,7 @@ async def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events and prices as an upstream said them, and how to tell it that they are kept.
+    """Events, prices and readings as an upstream said them, and how to tell it that they are kept.
 
     `complete` says that these events are all there are: what is kept, not over and not listed
     has been cancelled. `marks` say, in the source's own words, how far it has got, and are
@@ -58,6 +59,9 @@ class Batch:
     publications: Sequence[Publication] = ()
     marks: Mapping[str, str] = field(default_factory=dict)
     history: bool = False
+    measured: Sequence[Measured] = ()
+    meters: Sequence[MeterState] = ()
+    contracts: Sequence[Contract] = ()
 
 
 class SourceMemory(Protocol):

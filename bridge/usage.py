@@ -1,0 +1,135 @@
+"""The words for what was measured: meters, readings, who said them, whose they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from bridge.model import Document
+
+# Which way energy went. Where nobody says it is NET: what went through the meter, either way.
+IMPORT, EXPORT, NET, GENERATION = "import", "export", "net", "generation"
+DIRECTIONS = (IMPORT, EXPORT, NET, GENERATION)
+# What was measured. Others are kept, too, and not added up.
+USAGE, DEMAND, BASELINE = "usage", "demand", "baseline"
+SUBSCRIPTION_PRE, SUBSCRIPTION_POST = "subscription_pre", "subscription_post"
+ADDED_UP = frozenset({USAGE, BASELINE, SUBSCRIPTION_PRE, SUBSCRIPTION_POST})
+UNKNOWN = ""  # a unit or a currency that nobody says
+# Unit as it is said → unit as it is kept, and the power of ten between them: no digit changes
+_SCALED: Mapping[str, tuple[str, int]] = {
+    prefix + unit: ("K" + unit, power)
+    for unit in ("WH", "W", "VAH", "VA", "VARH", "VAR")
+    for prefix, power in (("", -3), ("K", 0), ("M", 3), ("G", 6))
+}
+
+
+def kept_unit(said: str) -> tuple[str, int]:
+    """Return the unit that amounts are kept in, and the power of ten to scale them by.
+
+    Energy is kept in KWH, power in KW, however it is said; other units as they are.
+    """
+    unit = said.strip().upper()
+    return _SCALED.get(unit, (unit, 0))
+
+
+class Stream(NamedTuple):
+    """What a meter measures: one direction and kind, in one unit."""
+
+    meter: str
+    direction: str = NET
+    kind: str = USAGE
+    unit: str = "KWH"
+    currency: str = UNKNOWN  # of the costs that are said with the readings
+
+
+class Reading(NamedTuple):
+    """An amount: `value` times 10^`exponent`, of [start, start + length).
+
+    Times are whole milliseconds since 1970, as the store has them: a year of minutes is half
+    a million of these. A value that does not fit into 63 bits is its digits, as text.
+    """
+
+    start: int
+    length: int
+    value: int | str
+    exponent: int = 0
+    quality: str | None = None
+    cost: int | None = None  # hundred-thousandths of the stream's currency, as ESPI counts
+
+
+class Origin(NamedTuple):
+    """Who said a reading, and where."""
+
+    kind: str  # greenbutton, api, mqtt, utilityapi, customer, openadr2, openadr3
+    name: str = ""  # of the source, client, VEN or token
+    reference: str = ""  # a file, a report, an interval's uid
+    reading_type: str = ""  # as OpenADR calls it
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Readings of one stream as one origin said them."""
+
+    stream: Stream
+    readings: Sequence[Reading]
+    origin: Origin
+    said: datetime | None = None  # when; without it, when it came
+    zone: str | None = None  # of the meter, where it is known for sure
+
+
+@dataclass(frozen=True, slots=True)
+class MeterState:
+    """How a source stands with a meter, in a word, a sentence, and what to do next."""
+
+    meter: str
+    state: str  # ok, needs_activation, pending, waiting, payment_required, revoked, …
+    says: str = ""
+    next_step: str = ""
+    about: Document = field(default_factory=dict)  # what else the source says of it
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A customer's contract with a utility: which meters count, and at which prices."""
+
+    id: str
+    customer: str
+    meters: tuple[str, ...] = ()
+    program: str | None = None  # whose prices hold
+    about: Document = field(default_factory=dict)  # what the utility says of it
+    clients: frozenset[str] = frozenset()  # to whom it is granted
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of readings that were said."""
+
+    new: int = 0
+    updated: int = 0
+    duplicates: int = 0
+    outdated: int = 0  # something newer is known
+
+    def __add__(self, other: "Kept") -> "Kept":
+        return Kept(
+            self.new + other.new, self.updated + other.updated,
+            self.duplicates + other.duplicates, self.outdated + other.outdated,
+        )  # fmt: skip
+
+
+class Bucket(NamedTuple):
+    """What is known of a span of time: its amount, and how much of it that amount is of.
+
+    `value` is None where nothing is known. Energy is added up, of demand it is the highest.
+    """
+
+    start: datetime
+    end: datetime
+    value: Decimal | None
+    covered: timedelta
+    readings: int = 0  # how many it is made of
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is known all through."""
+        return self.value is not None and self.covered >= self.end - self.start
