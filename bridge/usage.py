@@ -1,6 +1,6 @@
 """The words for what was measured: meters, readings, who said them, whose they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -133,3 +133,50 @@ class Bucket(NamedTuple):
     def whole(self) -> bool:
         """Whether it is known all through."""
         return self.value is not None and self.covered >= self.end - self.start
+
+
+class Known(NamedTuple):
+    """A reading as it is kept: who said it when, and when the bridge learnt it."""
+
+    start: datetime
+    end: datetime
+    value: Decimal
+    quality: str | None
+    cost: Decimal | None  # as it was said with the reading
+    origin: Document
+    said: datetime
+    since: datetime
+    replaced: datetime | None = None  # until when it was known
+
+
+class Stretch(NamedTuple):
+    """A stretch of time of which there are readings."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """A stream as it is kept, and how far its readings reach."""
+
+    id: int
+    meter: str
+    direction: str
+    kind: str
+    unit: str
+    currency: str
+    zone: str
+    longest: int  # of its readings, in milliseconds
+    straddles: bool  # whether one may be of several local dates
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuestion:
+    """Which streams are asked for; None is all."""
+
+    meters: Collection[str] | None = None
+    directions: Collection[str] | None = None
+    kinds: Collection[str] | None = None

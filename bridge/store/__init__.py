@@ -12,6 +12,7 @@ from bridge.store.deliveries import Deliveries
 from bridge.store.devices import Devices
 from bridge.store.events import Events
 from bridge.store.files import locked, prepare
+from bridge.store.meters import Meters
 from bridge.store.moments import Moments
 from bridge.store.offers import Offers
 from bridge.store.overview import Overview
@@ -35,6 +36,7 @@ class Store:
     deliveries: Deliveries
     devices: Devices
     events: Events
+    meters: Meters
     moments: Moments
     offers: Offers
     overview: Overview
@@ -67,6 +69,7 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
                 deliveries=deliveries,
                 devices=devices,
                 events=events,
+                meters=Meters(file),
                 moments=Moments(file),
                 offers=Offers(file),
                 overview=Overview(sources, devices, events, deliveries, subscriptions, known),

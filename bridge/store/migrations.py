@@ -12,6 +12,7 @@ from sqlite_utils import Database, Migrations
 from bridge.store import series
 from bridge.store.packing import DAY, Kept, Painted
 from bridge.store.shapes import FIRST, OPENADR2, OPENADR3, PRICES
+from bridge.store.usage_shapes import USAGE
 
 migrations = Migrations("bridge")
 
@@ -49,6 +50,12 @@ def openadr2_vens(db: Database) -> None:
     """OpenADR 2.0b clients: who is enrolled, what each is offered, what it said."""
     _run(db, OPENADR2)
     db.conn.execute("INSERT INTO meta VALUES ('vens', '0'), ('vens_whole', '0')")
+
+
+@migrations()
+def usage(db: Database) -> None:
+    """Keep readings by stream and day; contracts, and to whom they are granted."""
+    _run(db, USAGE)
 
 
 def _run(db: Database, script: str) -> None:

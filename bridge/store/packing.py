@@ -70,15 +70,15 @@ def pack(kept: Iterable[Kept], day: int, set_of: Callable[[Names], int]) -> byte
     columns = [
         len(prices),
         starts[0],
-        _column([b - a for a, b in pairwise(starts)]),
-        _column([p.length for p in prices]),
-        _column([p.value for p in prices]),
-        _column([p.exponent for p in prices]),
-        _runs([k.since for k in ordered]),
-        _runs([p.status for p in prices]),
-        _runs([set_of(p.names) for p in prices]),
-        [_column([a and a[0] for a in part]) for part in parts],
-        [_column([a and a[1] for a in part]) for part in parts],
+        column([b - a for a, b in pairwise(starts)]),
+        column([p.length for p in prices]),
+        column([p.value for p in prices]),
+        column([p.exponent for p in prices]),
+        runs([k.since for k in ordered]),
+        runs([p.status for p in prices]),
+        runs([set_of(p.names) for p in prices]),
+        [column([a and a[0] for a in part]) for part in parts],
+        [column([a and a[1] for a in part]) for part in parts],
     ]
     packed: bytes = msgpack.packb(columns)
     return packed
@@ -89,39 +89,42 @@ def unpack(data: bytes, day: int, names_of: Mapping[int, Names]) -> list[Kept]:
     n, first, deltas, lengths, values, exponents, since, status, sets, parts, scales = (
         msgpack.unpackb(data)
     )
-    starts = accumulate(_spread(deltas, n - 1), initial=first + day * DAY)
+    starts = accumulate(spread(deltas, n - 1), initial=first + day * DAY)
     amounts: Iterable[tuple[Amount, ...]] = ((),) * n
     if parts:
         columns = [
-            zip(_spread(part, n), _spread(scale, n), strict=True)
+            zip(spread(part, n), spread(scale, n), strict=True)
             for part, scale in zip(parts, scales, strict=True)
         ]
         amounts = zip(*columns, strict=True)
-    sets = [names_of[s] for s in _unrun(sets, n)]
+    sets = [names_of[s] for s in unrun(sets, n)]
     if len(set(map(len, sets))) > 1:
         amounts = [a[: len(s)] for a, s in zip(amounts, sets, strict=True)]
     prices = map(
-        Painted, starts, _spread(lengths, n), _spread(values, n), _spread(exponents, n),
-        _unrun(status, n), sets, amounts,
+        Painted, starts, spread(lengths, n), spread(values, n), spread(exponents, n),
+        unrun(status, n), sets, amounts,
     )  # fmt: skip
-    return list(map(Kept, prices, _unrun(since, n)))
+    return list(map(Kept, prices, unrun(since, n)))
 
 
-def _column(values: Sequence[Any]) -> Any:
+def column(values: Sequence[Any]) -> Any:
+    """Return one value where all are the same, else all."""
     return values[0] if values and values.count(values[0]) == len(values) else list(values)
 
 
-def _spread(column: Any, n: int) -> Sequence[Any]:
-    return column if isinstance(column, list) else (column,) * n
+def spread(found: Any, n: int) -> Sequence[Any]:
+    """Return the values that `column` packed."""
+    return found if isinstance(found, list) else (found,) * n
 
 
-def _runs(values: Sequence[Any]) -> Any:
+def runs(values: Sequence[Any]) -> Any:
     """Return one value, or each run's value and length in turn."""
-    runs = [x for value, run in groupby(values) for x in (value, sum(1 for _ in run))]
-    return runs[0] if len(runs) == 2 else runs
+    found = [x for value, run in groupby(values) for x in (value, sum(1 for _ in run))]
+    return found[0] if len(found) == 2 else found
 
 
-def _unrun(column: Any, n: int) -> Sequence[Any]:
-    if not isinstance(column, list):
-        return (column,) * n
-    return [v for value, run in zip(*[iter(column)] * 2, strict=True) for v in (value,) * run]
+def unrun(found: Any, n: int) -> Sequence[Any]:
+    """Return the values that `runs` packed."""
+    if not isinstance(found, list):
+        return (found,) * n
+    return [v for value, run in zip(*[iter(found)] * 2, strict=True) for v in (value,) * run]

@@ -1,0 +1,321 @@
+"""Meters: keeps what they measured, and answers what it amounts to."""
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import groupby, pairwise
+from typing import Any
+
+from bridge.model import Document
+from bridge.notation import EXACT, from_json, from_millis, millis
+from bridge.store import usage
+from bridge.store.metered import Metered, unpack
+from bridge.store.overlaps import NOTHING, Amount, finest
+from bridge.store.packing import DAY, from_columns
+from bridge.store.sqlite import Sqlite, one, rows
+from bridge.usage import (
+    ADDED_UP,
+    Bucket,
+    Kept,
+    Known,
+    Measured,
+    StreamInfo,
+    Stretch,
+    UsageQuestion,
+)
+
+HOUR = 3_600_000
+Span = tuple[int, int]
+
+
+class Meters:
+    """What meters measured."""
+
+    def __init__(self, file: Sqlite) -> None:
+        self._file = file
+
+    async def keep(self, measured: Sequence[Measured], at: datetime, *, durable: bool) -> Kept:
+        """Keep what was measured, in one transaction; say what became of it."""
+        return await self._file.write(lambda db: usage.keep(db, measured, at), durable=durable)
+
+    async def settle_zone(self, zone: str) -> None:
+        """Make the dates of meters that have no zone of their own those of the site's."""
+        await self._file.write(lambda db: usage.settle_zone(db, zone))
+
+    async def refresh(self, now: datetime) -> bool:
+        """Keep the sums of some dates that were touched; say whether there are more."""
+        before = now.date() - timedelta(days=1)
+        return await self._file.write(
+            lambda db: usage.refresh(db, before), durable=False, tell=False
+        )
+
+    async def meters(self, names: Collection[str] | None = None) -> list[Document]:
+        """Return meters by name, with what each measures; all, or some."""
+        return await self._file.read(lambda db: _meters(db, names))
+
+    async def streams(self, question: UsageQuestion) -> list[StreamInfo]:
+        """Return the streams that are asked for, by meter, direction, kind and unit."""
+        return await self._file.read(lambda db: _streams(db, question))
+
+    async def readings(
+        self, stream: StreamInfo, start: datetime, end: datetime, limit: int
+    ) -> list[Known]:
+        """Return the first readings that begin in [start, end), the finest there are."""
+        return await self._file.read(
+            lambda db: _readings(db, stream, millis(start), millis(end), limit)
+        )
+
+    async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:
+        """Return what each span between two edges amounts to."""
+        spans = [(millis(a), millis(b)) for a, b in pairwise(edges)]
+        return await self._file.read(lambda db: list(_buckets(db, stream, spans)))
+
+    async def coverage(
+        self, stream: StreamInfo, start: datetime | None, end: datetime | None
+    ) -> list[Stretch]:
+        """Return the stretches of time, in order, of which there are readings."""
+        lo = -(10**15) if start is None else millis(start)
+        hi = 10**15 if end is None else millis(end)
+        return await self._file.read(lambda db: _coverage(db, stream, lo, hi))
+
+    async def trace(self, stream: StreamInfo, start: datetime, end: datetime) -> list[Known]:
+        """Return readings of [start, end) that do not hold any more, the oldest first."""
+        return await self._file.read(lambda db: _trace(db, stream, millis(start), millis(end)))
+
+
+def _meters(db: Any, names: Collection[str] | None) -> list[Document]:
+    where, values = _in("name", names)
+    found = rows(db, f"SELECT * FROM meters WHERE {where} ORDER BY name", values)  # noqa: S608 -- constants
+    streams: dict[str, list[Document]] = {}
+    for stream in _streams(db, UsageQuestion(names)):
+        streams.setdefault(stream.meter, []).append(
+            {
+                "direction": stream.direction, "kind": stream.kind, "unit": stream.unit or None,
+                "currency": stream.currency or None,
+                "first": stream.first, "last": stream.last,
+            }
+        )  # fmt: skip
+    return [
+        {
+            "id": row["name"],
+            "meter": row["name"],
+            "timezone": row["zone"],
+            "source": row["source"],
+            "state": row["state"],
+            "says": row["says"],
+            "next_step": row["next_step"],
+            "about": from_json(row["about"]) if row["about"] else {},
+            "last_heard": from_millis(row["heard"]) if row["heard"] else None,
+            "streams": streams.get(row["name"], []),
+        }
+        for row in found
+    ]
+
+
+def _streams(db: Any, question: UsageQuestion) -> list[StreamInfo]:
+    where, values = _in("m.name", question.meters)
+    for column, wanted in (("direction", question.directions), ("kind", question.kinds)):
+        clause, more = _in(f"s.{column}", wanted)
+        where, values = f"{where} AND {clause}", [*values, *more]
+    found = rows(
+        db,
+        "SELECT s.id, m.name AS meter, s.direction, s.kind, s.unit, s.currency, s.longest,"  # noqa: S608 -- constants
+        " s.straddles, coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC')"
+        " AS zone, (SELECT opens FROM usage u WHERE u.stream = s.id ORDER BY day LIMIT 1) AS first,"
+        " (SELECT closes FROM usage u WHERE u.stream = s.id ORDER BY day DESC LIMIT 1) AS last"
+        f" FROM streams s JOIN meters m ON m.id = s.meter WHERE {where}"
+        " ORDER BY m.name, s.direction, s.kind, s.unit, s.id",
+        values,
+    )
+    return [
+        StreamInfo(**{
+            **row, "straddles": bool(row["straddles"]),
+            "first": None if row["first"] is None else from_millis(row["first"]),
+            "last": None if row["last"] is None else from_millis(row["last"]),
+        })
+        for row in found
+    ]  # fmt: skip
+
+
+def _in(column: str, wanted: Collection[str] | None) -> tuple[str, list[str]]:
+    if wanted is None:
+        return "1", []
+    return f"{column} IN ({', '.join('?' * len(wanted))})", list(wanted)
+
+
+def _readings(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list[Known]:
+    """Return the first readings of a span; what lies around them is looked at, too."""
+    origins = _Origins(db)
+    found: list[Known] = []
+    pending: list[Metered] = []
+    reach = -1
+    first = (lo - stream.longest) // DAY
+    for _, readings in usage.day_rows(db, stream.id, first, (hi - 1) // DAY):
+        for reading in readings:
+            if reading.start > reach or (reading.start == reach and reading.length):
+                found += _shown(pending, lo, hi, origins)
+                pending = []
+                if len(found) >= limit or reading.start >= hi:
+                    return found[:limit]
+            pending.append(reading)
+            reach = max(reach, reading.end)
+    return [*found, *_shown(pending, lo, hi, origins)][:limit]
+
+
+def _shown(readings: Sequence[Metered], lo: int, hi: int, origins: "_Origins") -> Iterator[Known]:
+    return (_known(r, origins) for r in finest(readings) if lo <= r.start < hi)
+
+
+def _known(reading: Metered, origins: "_Origins", replaced: int | None = None) -> Known:
+    return Known(
+        start=from_millis(reading.start),
+        end=from_millis(reading.end),
+        value=from_columns(reading.value, reading.exponent),
+        quality=reading.quality,
+        cost=None if reading.cost is None else Decimal(reading.cost).scaleb(-5),
+        origin=origins[reading.origin],
+        said=from_millis(reading.said),
+        since=from_millis(reading.since),
+        replaced=None if replaced is None else from_millis(replaced),
+    )
+
+
+class _Origins(dict[int, Document]):
+    """Who said readings, looked up once each."""
+
+    def __init__(self, db: Any) -> None:
+        super().__init__()
+        self._db = db
+
+    def __missing__(self, number: int) -> Document:
+        sql = "SELECT kind, name, reference, reading_type FROM usage_origins WHERE id = ?"
+        found = one(self._db, sql, (number,)) or {}
+        self[number] = {name: value for name, value in found.items() if value}
+        return self[number]
+
+
+def _buckets(db: Any, stream: StreamInfo, spans: Sequence[Span]) -> Iterator[Bucket]:
+    """Yield what spans amount to: from kept sums where a span is of whole local dates."""
+    for dated, group in groupby(spans, lambda span: _is_dates(stream, span)):
+        amounts = (_by_dates if dated else _by_readings)(db, stream, list(group))
+        for (start, end), amount in amounts:
+            covered = timedelta(milliseconds=amount.covered)
+            yield Bucket(
+                from_millis(start), from_millis(end), amount.value, covered, amount.readings
+            )
+
+
+def _is_dates(stream: StreamInfo, span: Span) -> bool:
+    """Whether a span is of local dates of which all readings are inside one of them."""
+    if span[1] - span[0] < 23 * HOUR:
+        return False
+    one_date = span[1] - span[0] <= 25 * HOUR
+    return (one_date or not stream.straddles) and all(_date(edge, stream.zone) for edge in span)
+
+
+def _date(edge: int, zone: str) -> int | None:
+    """Return the local date, as days since 1970, that begins at an instant; None for others."""
+    for number, start, _ in usage.dates_of(edge // DAY, zone):
+        if start == edge:
+            return number
+    return None
+
+
+def _by_dates(db: Any, stream: StreamInfo, spans: Sequence[Span]) -> Iterator[tuple[Span, Amount]]:
+    first = _date(spans[0][0], stream.zone)
+    last = _date(spans[-1][1], stream.zone)
+    kept: dict[int, Amount] = {}
+    sql = "SELECT date, value, exponent, covered, readings FROM usage_dates"
+    for row in db.execute(
+        f"{sql} WHERE stream = ? AND date >= ? AND date < ?", (stream.id, first, last)
+    ):
+        kept[row[0]] = Amount(from_columns(row[1], row[2]), row[3], row[4])
+    stale = {
+        row[0]
+        for row in db.execute(
+            "SELECT date FROM usage_stale WHERE stream = ? AND date >= ? AND date < ?",
+            (stream.id, first, last),
+        )
+    }
+    for lo, hi in _together(sorted(stale)):
+        pieces = [usage.date_span(n, stream.zone) for n in range(lo, hi)]
+        for n, (_, amount) in zip(range(lo, hi), _by_readings(db, stream, pieces), strict=True):
+            kept[n] = amount
+    for span in spans:
+        start, end = (_date(edge, stream.zone) or 0 for edge in span)
+        yield span, _sum(stream.kind, [kept[n] for n in range(start, end) if n in kept])
+
+
+def _together(numbers: Sequence[int]) -> Iterator[Span]:
+    """Yield runs of consecutive numbers as first, last + 1."""
+    for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        found = [n for _, n in run]
+        yield found[0], found[-1] + 1
+
+
+def _sum(kind: str, amounts: Sequence[Amount]) -> Amount:
+    values = [a.value for a in amounts if a.value is not None]
+    if not values:
+        return NOTHING
+    total = values[0]
+    for value in values[1:]:
+        total = EXACT.add(total, value) if kind in ADDED_UP else max(total, value)
+    return Amount(total, sum(a.covered for a in amounts), sum(a.readings for a in amounts))
+
+
+def _by_readings(
+    db: Any, stream: StreamInfo, spans: Sequence[Span]
+) -> Iterator[tuple[Span, Amount]]:
+    """Yield what the readings inside each span amount to."""
+    pending: list[Metered] = []
+    days = usage.day_rows(db, stream.id, spans[0][0] // DAY, spans[-1][1] // DAY)
+    reached: int | None = -(10**9)
+    for lo, hi in spans:
+        while reached is not None and reached * DAY + DAY <= hi - 1:
+            day, readings = next(days, (None, []))
+            reached = day
+            pending += readings
+        first, last = _at(pending, lo), _at(pending, hi)
+        yield (
+            (lo, hi),
+            usage.amount_of(stream.kind, [r for r in pending[first:last] if r.end <= hi]),
+        )
+        pending = pending[first:] if first > 1000 else pending
+
+
+def _at(readings: Sequence[Metered], start: int) -> int:
+    return bisect_left(readings, start, key=lambda r: r.start)
+
+
+def _coverage(db: Any, stream: StreamInfo, lo: int, hi: int) -> list[Stretch]:
+    found: list[list[int]] = []
+    sql = (
+        "SELECT day, opens, closes, broken, data FROM usage"
+        " WHERE stream = ? AND day >= ? AND day <= ? AND closes > ? AND opens < ? ORDER BY day"
+    )
+    days = ((lo - stream.longest) // DAY, hi // DAY)
+    for day, opens, closes, broken, data in db.execute(sql, (stream.id, *days, lo, hi)):
+        spans = [(r.start, r.end) for r in unpack(data, day)] if broken else [(opens, closes)]
+        for start, end in spans:
+            if found and start <= found[-1][1]:
+                found[-1][1] = max(found[-1][1], end)
+            else:
+                found.append([start, end])
+    clipped = ((max(start, lo), min(end, hi)) for start, end in found)
+    return [Stretch(from_millis(a), from_millis(b)) for a, b in clipped if a < b]
+
+
+def _trace(db: Any, stream: StreamInfo, lo: int, hi: int) -> list[Known]:
+    origins = _Origins(db)
+    sql = (
+        "SELECT day, replaced, data FROM usage_revisions WHERE stream = ? AND day BETWEEN ? AND ?"
+        " ORDER BY day, replaced"
+    )
+    found = db.execute(sql, (stream.id, lo // DAY, (hi - 1) // DAY)).fetchall()
+    return [
+        _known(reading, origins, row[1])
+        for row in found
+        for reading in unpack(row[2], row[0])
+        if lo <= reading.start < hi
+    ]

@@ -1,0 +1,203 @@
+"""What holds of readings that overlap, and what they amount to.
+
+Readings may lie within each other: a day beside its hours. Of two that overlap otherwise, and
+of two of the very same time, the one that was said later holds; of two said at once, the one
+that came later.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from itertools import pairwise
+from typing import NamedTuple
+
+from bridge.notation import EXACT
+from bridge.store.metered import Metered
+from bridge.store.packing import from_columns
+from bridge.usage import Kept
+
+Key = tuple[int, int]  # start, length
+
+
+class Merged(NamedTuple):
+    """What holds now, what does not any more, and what became of what was said."""
+
+    held: list[Metered]
+    gone: list[Metered]
+    new: list[Metered]
+    kept: Kept
+    confirmed: list[Metered]  # said again later: as new as it was said last
+
+
+def merge(known: Sequence[Metered], said: Iterable[Metered]) -> Merged:
+    """Return what holds when readings are said, in order, beside those that are known."""
+    merging = _Merging(known)
+    for reading in said:
+        merging.say(reading)
+    return merging.result()
+
+
+class _Merging:
+    def __init__(self, known: Sequence[Metered]) -> None:
+        self._held: dict[Key, Metered] = {k.key: k for k in known}
+        self._order = sorted(self._held)
+        self._longest = max((k.length for k in known), default=0)
+        self._gone: dict[Key, Metered] = {}  # what was known before, by its key
+        self._known = dict(self._held)
+        self._confirmed: set[Key] = set()
+        self._counts = [0, 0, 0, 0]
+
+    def say(self, reading: Metered) -> None:
+        had = self._held.get(reading.key)
+        if had is not None:
+            self._say_again(had, reading)
+            return
+        crossed = list(self._crossed(reading))
+        if any(other.said > reading.said for other in crossed):
+            self._counts[3] += 1
+            return
+        for other in crossed:
+            self._drop(other)
+        self._held[reading.key] = reading
+        if not self._order or reading.key > self._order[-1]:
+            self._order.append(reading.key)
+        else:
+            insort(self._order, reading.key)
+        self._longest = max(self._longest, reading.length)
+        self._counts[1 if crossed else 0] += 1
+
+    def _say_again(self, had: Metered, reading: Metered) -> None:
+        same = says_the_same(had, reading)
+        if same:
+            self._counts[2] += 1
+            if reading.said > had.said:
+                self._held[had.key] = had._replace(said=reading.said)
+                self._confirmed.add(had.key)
+        elif reading.said < had.said:
+            self._counts[3] += 1
+        else:
+            self._counts[1] += 1
+            self._note_gone(had)
+            self._held[had.key] = reading
+
+    def _crossed(self, reading: Metered) -> Iterator[Metered]:
+        """Yield what is known and overlaps without lying within, or around."""
+        start, end = reading.start, reading.end
+        first = bisect_left(self._order, (start - self._longest, 0))
+        for key in self._order[first : bisect_left(self._order, (end, 0))]:
+            other_end = key[0] + key[1]
+            if other_end <= start or (other_end == end or key[0] == start):
+                continue
+            if (key[0] < start) == (other_end < end):
+                yield self._held[key]
+
+    def _drop(self, reading: Metered) -> None:
+        self._note_gone(reading)
+        del self._held[reading.key]
+        del self._order[bisect_left(self._order, reading.key)]
+
+    def _note_gone(self, reading: Metered) -> None:
+        if reading.key in self._known:  # what came and went in one go was never known
+            self._gone.setdefault(reading.key, self._known[reading.key])
+
+    def result(self) -> Merged:
+        held = [self._held[key] for key in self._order]
+        new = [r for r in held if (k := self._known.get(r.key)) is None or not _is_same(k, r)]
+        confirmed = [self._held[k] for k in self._confirmed if k in self._held]
+        return Merged(held, list(self._gone.values()), new, Kept(*self._counts), confirmed)
+
+
+def says_the_same(known: Metered, said: Metered) -> bool:
+    """Whether what is said is known already; what it does not say counts for nothing."""
+    return (
+        (
+            (known.value, known.exponent) == (said.value, said.exponent)
+            or _amount(known) == _amount(said)
+        )
+        and said.quality in {None, known.quality}
+        and said.cost in {None, known.cost}
+    )
+
+
+def _is_same(known: Metered, held: Metered) -> bool:
+    return known.since == held.since and known.origin == held.origin and known[:6] == held[:6]
+
+
+def _amount(reading: Metered) -> Decimal:
+    return from_columns(reading.value, reading.exponent)
+
+
+class Amount(NamedTuple):
+    """What readings amount to: None where there are none; and of how much time it is."""
+
+    value: Decimal | None
+    covered: int
+    readings: int
+
+
+NOTHING = Amount(None, 0, 0)
+
+
+def added_up(readings: Sequence[Metered]) -> Amount:
+    """Return the sum of readings, each time counted once.
+
+    Where some fill a longer one wholly they count, and it does not; else it counts, and they
+    do not.
+    """
+    # What was measured at an instant is of no span of time, and cannot be added.
+    counted = finest([r for r in readings if r.length])
+    if not counted:
+        return NOTHING
+    exponents = {r.exponent for r in counted}
+    if len(exponents) == 1 and all(r.value.__class__ is int for r in counted):
+        total = sum(r.value for r in counted)  # type: ignore[misc]
+        value = Decimal(total).scaleb(counted[0].exponent, EXACT)
+    else:
+        value = Decimal(0)
+        for reading in counted:
+            value = EXACT.add(value, _amount(reading))
+    return Amount(value, sum(r.length for r in counted), len(counted))
+
+
+def highest(readings: Sequence[Metered]) -> Amount:
+    """Return the highest of readings."""
+    if not readings:
+        return NOTHING
+    outer = _outermost(readings)
+    return Amount(max(map(_amount, readings)), sum(r.length for r in outer), len(readings))
+
+
+def finest(readings: Sequence[Metered]) -> Sequence[Metered]:
+    """Return those readings, in order, that fill what can be filled without overlapping."""
+    if all(a.start + a.length <= b.start for a, b in pairwise(readings)):
+        return readings
+    ordered = sorted(readings, key=lambda r: (r.start, -r.length))
+    found: list[Metered] = []
+    at = 0
+    while at < len(ordered):
+        inside = at + 1
+        while inside < len(ordered) and ordered[inside].start < ordered[at].end:
+            inside += 1
+        parts = finest(ordered[at + 1 : inside])
+        tiles = _tiles(parts, ordered[at].start, ordered[at].end)
+        found.extend(parts if tiles else ordered[at : at + 1])
+        at = inside
+    return found
+
+
+def _tiles(parts: Sequence[Metered], start: int, end: int) -> bool:
+    """Whether readings fill a span from end to end."""
+    return (
+        bool(parts)
+        and parts[0].start == start
+        and parts[-1].end == end
+        and all(a.end == b.start for a, b in pairwise(parts))
+    )
+
+
+def _outermost(readings: Sequence[Metered]) -> list[Metered]:
+    found: list[Metered] = []
+    for reading in sorted(readings, key=lambda r: (r.start, -r.length)):
+        if not found or reading.start >= found[-1].end:
+            found.append(reading)
+    return found

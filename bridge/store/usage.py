@@ -1,0 +1,319 @@
+"""Readings: kept by stream and UTC day, what they replace as a trace, sums of local dates.
+
+A sum is kept for a local date once nothing of it was touched for a while: where none is kept
+it is worked out from the readings, so that it is right at every moment.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from sqlite_utils import Database
+
+from bridge.notation import day_span, millis, to_json
+from bridge.store import changes
+from bridge.store.metered import Metered, pack, unpack
+from bridge.store.overlaps import NOTHING, Amount, Merged, added_up, finest, highest, merge
+from bridge.store.packing import DAY, to_columns
+from bridge.store.sqlite import one, rows, write_many
+from bridge.usage import ADDED_UP, DEMAND, Kept, Measured, MeterState, Origin, Stream
+
+APART = 3 * DAY  # readings further apart than this are merged by themselves
+
+
+class StreamRow(NamedTuple):
+    """A stream as it is kept."""
+
+    id: int
+    zone: str
+    longest: int  # of its readings
+    straddles: bool  # whether a reading of it ever was of more than one local date
+
+
+def keep(db: Database, measured: Iterable[Measured], at: datetime) -> Kept:
+    """Keep what was measured, inside a transaction; say what became of it."""
+    said: dict[int, list[Metered]] = defaultdict(list)
+    streams: dict[int, tuple[StreamRow, str]] = {}
+    now = millis(at)
+    for one_said in measured:
+        if not one_said.readings:
+            continue
+        row = stream_row(db, one_said.stream, one_said.zone, at)
+        origin, stamp = origin_id(db, one_said.origin), millis(one_said.said or at)
+        streams[row.id] = row, one_said.stream.meter
+        said[row.id] += [Metered(*r, origin, stamp, now) for r in one_said.readings]
+    counts, touched = Kept(), dict[str, tuple[int, int]]()
+    for number, readings in said.items():
+        row, meter = streams[number]
+        for run in _runs(readings):
+            merged, row = _keep_run(db, row, run, now)
+            counts += merged.kept
+            _note(touched, meter, merged)
+    heard = ((now, meter) for meter in {meter for _, meter in streams.values()})
+    write_many(db, "UPDATE meters SET heard = ? WHERE name = ?", heard)
+    for meter, (start, end) in touched.items():
+        if followed(db, meter):
+            about = {"meter": meter, "start": start, "end": end}
+            changes.append(db, at, "UPDATE", "USAGE", meter, after=about)
+    return counts
+
+
+def withdraw(
+    db: Database, stream: Stream, keys: Iterable[tuple[int, int]], origin: Origin, at: datetime
+) -> None:
+    """Take back those readings (start, length) of a stream that still are this origin's."""
+    row, said_by = _find(db, stream), one(db, _ORIGIN, origin)
+    if not row or not said_by:
+        return
+    by_day: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    for key in keys:
+        by_day[key[0] // DAY].add(key)
+    for day, wanted in by_day.items():
+        known = dict(day_rows(db, row.id, day, day)).get(day, [])
+        gone = [r for r in known if r.key in wanted and r.origin == said_by["id"]]
+        if gone:
+            lost = {r.key for r in gone}
+            _write_day(db, row.id, day, [r for r in known if r.key not in lost])
+            _write_trace(db, row.id, gone, millis(at))
+            _touch(db, row, gone)
+
+
+def day_rows(db: Any, stream: int, first: int, last: int) -> Iterator[tuple[int, list[Metered]]]:
+    """Yield the readings of UTC days, the last included, in order."""
+    connection = db.conn if isinstance(db, Database) else db
+    found = connection.execute(
+        "SELECT day, data FROM usage WHERE stream = ? AND day BETWEEN ? AND ? ORDER BY day",
+        (stream, first, last),
+    )
+    return ((row[0], unpack(row[1], row[0])) for row in found.fetchall())
+
+
+def _runs(said: list[Metered]) -> Iterator[list[Metered]]:
+    """Yield readings in the order of their starts, in runs that do not lie far apart."""
+    said.sort(key=lambda r: r.start)  # those of one start stay in the order they were said in
+    first = 0
+    for n, (a, b) in enumerate(pairwise(said), 1):
+        if b.start - a.start > APART:
+            yield said[first:n]
+            first = n
+    yield said[first:]
+
+
+def _keep_run(
+    db: Database, row: StreamRow, said: Sequence[Metered], now: int
+) -> tuple[Merged, StreamRow]:
+    longest = max(r.length for r in said)
+    lo, hi = said[0].start - max(row.longest, longest), max(r.end for r in said)
+    chunks = dict(day_rows(db, row.id, lo // DAY, hi // DAY))
+    merged = merge([r for chunk in chunks.values() for r in chunk], said)
+    days = {r.start // DAY for r in (*merged.new, *merged.gone, *merged.confirmed)}
+    by_day: dict[int, list[Metered]] = defaultdict(list)
+    for reading in merged.held:
+        by_day[reading.start // DAY].append(reading)
+    for day in days:
+        _write_day(db, row.id, day, by_day[day])
+    _write_trace(db, row.id, merged.gone, now)
+    changed = [*merged.new, *merged.gone]
+    straddles = _touch(db, row, changed) or row.straddles
+    now_is = row._replace(straddles=straddles, longest=max(longest, row.longest))
+    if now_is != row:
+        update = "UPDATE streams SET longest = ?, straddles = ? WHERE id = ?"
+        db.conn.execute(update, (now_is.longest, now_is.straddles, row.id))
+    return merged, now_is
+
+
+def _write_day(db: Database, stream: int, day: int, readings: Sequence[Metered]) -> None:
+    """Write a day's readings, which are in order; none is no row."""
+    if not readings:
+        db.conn.execute("DELETE FROM usage WHERE stream = ? AND day = ?", (stream, day))
+        return
+    filled = finest(readings)
+    broken = any(a.end != b.start for a, b in pairwise(filled))
+    db.conn.execute(
+        "INSERT INTO usage (stream, day, opens, closes, broken, data) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (stream, day) DO UPDATE SET opens = excluded.opens,"
+        " closes = excluded.closes, broken = excluded.broken, data = excluded.data",
+        (stream, day, readings[0].start, max(r.end for r in readings), int(broken),
+         pack(readings, day)),
+    )  # fmt: skip
+
+
+def _write_trace(db: Database, stream: int, gone: Sequence[Metered], now: int) -> None:
+    """Keep what does not hold any more, and until when it was known."""
+    by_day: dict[int, list[Metered]] = defaultdict(list)
+    for reading in gone:
+        by_day[reading.start // DAY].append(reading)
+    for day, readings in by_day.items():
+        sql = "SELECT max(replaced) AS last FROM usage_revisions WHERE stream = ? AND day = ?"
+        last = (one(db, sql, (stream, day)) or {})["last"] or 0
+        db.conn.execute(
+            "INSERT INTO usage_revisions (stream, day, replaced, data) VALUES (?, ?, ?, ?)",
+            (stream, day, max(now, last + 1), pack(sorted(readings), day)),
+        )
+
+
+def _touch(db: Database, row: StreamRow, changed: Sequence[Metered]) -> bool:
+    """Forget the sums of dates that changed; return whether a reading is of several dates."""
+    by_day: dict[int, list[Metered]] = defaultdict(list)
+    for reading in changed:
+        by_day[reading.start // DAY].append(reading)
+    spans = {day: dates_of(day, row.zone) for day in by_day}
+    keys = {(row.id, number) for found in spans.values() for number, _, _ in found}
+    write_many(db, "DELETE FROM usage_dates WHERE stream = ? AND date = ?", keys)
+    write_many(db, "INSERT OR IGNORE INTO usage_stale (stream, date) VALUES (?, ?)", keys)
+    return any(
+        reading.end > end
+        for day, readings in by_day.items()
+        for _, start, end in spans[day]
+        for reading in readings
+        if start <= reading.start < end
+    )
+
+
+@lru_cache(maxsize=4096)
+def dates_of(day: int, zone: str) -> list[tuple[int, int, int]]:
+    """Return the local dates of which a UTC day holds a part: number, start, end."""
+    lo, hi = day * DAY, (day + 1) * DAY
+    spans = ((n, *date_span(n, zone)) for n in (day - 1, day, day + 1))
+    return [(n, start, end) for n, start, end in spans if start < hi and end > lo]
+
+
+@lru_cache(maxsize=4096)
+def date_span(number: int, zone: str) -> tuple[int, int]:
+    """Return when a local date, as days since 1970, begins and ends, in milliseconds."""
+    start, end = day_span(date(1970, 1, 1) + timedelta(days=number), zone)
+    return millis(start), millis(end)
+
+
+def _note(touched: dict[str, tuple[int, int]], meter: str, merged: Merged) -> None:
+    changed = [*merged.new, *merged.gone]
+    if changed:
+        lo, hi = min(r.start for r in changed), max(r.end for r in changed)
+        had = touched.get(meter, (lo, hi))
+        touched[meter] = min(had[0], lo), max(had[1], hi)
+
+
+def followed(db: Database, meter: str) -> bool:
+    """Whether a device is told of a meter's readings."""
+    return False
+
+
+_STREAM = (
+    "SELECT s.id, coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC') AS zone,"
+    " s.longest, s.straddles FROM streams s JOIN meters m ON m.id = s.meter"
+    " WHERE m.name = ? AND s.direction = ? AND s.kind = ? AND s.unit = ?"
+    " AND (s.currency = '' OR ?5 IN ('', s.currency)) ORDER BY s.currency <> ?5, s.id"
+)
+_ABOUT = (
+    "SELECT s.kind, coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC') AS zone"
+    " FROM streams s JOIN meters m ON m.id = s.meter WHERE s.id = ?"
+)
+_ORIGIN = (
+    "SELECT id FROM usage_origins WHERE kind = ? AND name = ? AND reference = ?"
+    " AND reading_type = ?"
+)
+
+
+def stream_row(db: Database, stream: Stream, zone: str | None, at: datetime) -> StreamRow:
+    """Return a stream; make it, and its meter, where they are new.
+
+    A currency that was not said before, or is not said any more, makes no other stream.
+    """
+    found = _find(db, stream)
+    if found is None:
+        meter = meter_id(db, stream.meter, zone, at)
+        db.conn.execute(
+            "INSERT INTO streams (meter, direction, kind, unit, currency, longest, straddles)"
+            " VALUES (?, ?, ?, ?, ?, 0, 0)",
+            (meter, *stream[1:]),
+        )
+        return stream_row(db, stream, zone, at)
+    if stream.currency:
+        update = "UPDATE streams SET currency = ? WHERE id = ? AND currency = ''"
+        db.conn.execute(update, (stream.currency, found.id))
+    return found
+
+
+def _find(db: Database, stream: Stream) -> StreamRow | None:
+    found = one(db, _STREAM, stream)
+    if found is None:
+        return None
+    return StreamRow(found["id"], found["zone"], found["longest"], bool(found["straddles"]))
+
+
+def meter_id(db: Database, name: str, zone: str | None, at: datetime) -> int:
+    """Return the number of a meter; make it where it is new."""
+    found = one(db, "SELECT id FROM meters WHERE name = ?", (name,))
+    if found:
+        return int(found["id"])
+    insert = "INSERT INTO meters (name, zone, created) VALUES (?, ?, ?)"
+    return db.conn.execute(insert, (name, zone, millis(at))).lastrowid or 0
+
+
+def origin_id(db: Database, origin: Origin) -> int:
+    """Return the number of an origin; make it where it is new."""
+    found = one(db, _ORIGIN, origin)
+    if found:
+        return int(found["id"])
+    insert = "INSERT INTO usage_origins (kind, name, reference, reading_type) VALUES (?, ?, ?, ?)"
+    return db.conn.execute(insert, origin).lastrowid or 0
+
+
+def note_states(db: Database, source: str, states: Iterable[MeterState], at: datetime) -> None:
+    """Keep how a source stands with its meters."""
+    for said in states:
+        number = meter_id(db, said.meter, None, at)
+        db.conn.execute(
+            "UPDATE meters SET source = ?, state = ?, says = ?, next_step = ?, about = ?"
+            " WHERE id = ?",
+            (source, said.state, said.says, said.next_step, to_json(said.about), number),
+        )
+
+
+def settle_zone(db: Database, zone: str) -> None:
+    """Make dates those of the site's zone: sums by another zone's dates are forgotten."""
+    had = one(db, "SELECT value FROM meta WHERE key = 'zone'")
+    if had and had["value"] == zone:
+        return
+    db.conn.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('zone', ?)", (zone,))
+    ours = "(SELECT s.id FROM streams s JOIN meters m ON m.id = s.meter WHERE m.zone IS NULL)"
+    db.conn.execute(f"DELETE FROM usage_dates WHERE stream IN {ours}")  # noqa: S608 -- a constant
+    for days in (-1, 0, 1):  # a local date holds parts of two or three UTC days
+        insert = "INSERT OR IGNORE INTO usage_stale SELECT stream, day + ? FROM usage"
+        db.conn.execute(f"{insert} WHERE stream IN {ours}", (days,))
+    # Whether readings are of several dates now is not looked at: sums are right either way.
+    db.conn.execute(f"UPDATE streams SET straddles = 1 WHERE id IN {ours}")  # noqa: S608 -- a constant
+
+
+def refresh(db: Database, before: date, limit: int = 500) -> bool:
+    """Keep the sums of some dates that were touched; say whether there are more."""
+    number = (before - date(1970, 1, 1)).days
+    sql = "SELECT stream, date FROM usage_stale WHERE date < ? LIMIT ?"
+    stale = rows(db, sql, (number, limit))
+    for row in stale:
+        _refresh(db, row["stream"], row["date"])
+    keys = ((row["stream"], row["date"]) for row in stale)
+    write_many(db, "DELETE FROM usage_stale WHERE stream = ? AND date = ?", keys)
+    return len(stale) == limit
+
+
+def _refresh(db: Database, stream: int, number: int) -> None:
+    about = one(db, _ABOUT, (stream,)) or {}
+    start, end = date_span(number, about["zone"])
+    days = day_rows(db, stream, start // DAY, end // DAY)
+    inside = [r for _, readings in days for r in readings if start <= r.start and r.end <= end]
+    found = amount_of(about["kind"], inside)
+    if found.value is not None:
+        value = (*to_columns(found.value), found.covered, found.readings)
+        insert = "INSERT OR REPLACE INTO usage_dates VALUES (?, ?, ?, ?, ?, ?)"
+        db.conn.execute(insert, (stream, number, *value))
+
+
+def amount_of(kind: str, readings: Sequence[Metered]) -> Amount:
+    """Return what readings of a kind amount to: a sum, of demand the highest."""
+    if kind in ADDED_UP:
+        return added_up(readings)
+    return highest(readings) if kind == DEMAND else NOTHING
