@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bridge.store.access import Access
 from bridge.store.catalog import Catalog
+from bridge.store.contracts import Contracts
 from bridge.store.deliveries import Deliveries
 from bridge.store.devices import Devices
 from bridge.store.events import Events
@@ -17,7 +18,6 @@ from bridge.store.moments import Moments
 from bridge.store.offers import Offers
 from bridge.store.overview import Overview
 from bridge.store.prices import Prices
-from bridge.store.readings import Readings
 from bridge.store.sources import Sources
 from bridge.store.sqlite import Sqlite
 from bridge.store.standing import Vens
@@ -33,6 +33,7 @@ class Store:
     path: Path
     access: Access
     catalog: Catalog
+    contracts: Contracts
     deliveries: Deliveries
     devices: Devices
     events: Events
@@ -41,7 +42,6 @@ class Store:
     offers: Offers
     overview: Overview
     prices: Prices
-    readings: Readings
     sources: Sources
     subscriptions: Subscriptions
     vens: Vens
@@ -66,6 +66,7 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
                 path=path,
                 access=Access(file, vault),
                 catalog=Catalog(file, vault),
+                contracts=Contracts(file),
                 deliveries=deliveries,
                 devices=devices,
                 events=events,
@@ -74,7 +75,6 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
                 offers=Offers(file),
                 overview=Overview(sources, devices, events, deliveries, subscriptions, known),
                 prices=Prices(file, sources),
-                readings=Readings(file),
                 sources=sources,
                 subscriptions=subscriptions,
                 vens=known,
