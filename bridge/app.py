@@ -26,12 +26,13 @@ from bridge.sections import Address, Vens
 from bridge.sources import AnySource
 from bridge.store import Store, open_store
 from bridge.supervise import Health, Job, keep_running, stop
+from bridge.vtn.desk import Desk
 from bridge.vtn.discovery import Announced, Announcement
 from bridge.vtn.gridx import GetPricing
 from bridge.vtn.openadr2 import Board, Endpoint, Identity, Offering, Outs, Services
 from bridge.vtn.openadr3 import Auth, Callbacks, Notifiers, Objects
 from bridge.vtn.pricing import Pricing
-from bridge.web import OpenApi, Route, make_site, serving
+from bridge.web import OpenApi, RateLimit, Route, make_site, serving
 
 Work = Callable[[], Awaitable[None]]
 LARGEST_BODY = 1024 * 1024  # of an OpenADR 3 client's request
@@ -180,9 +181,10 @@ class _Parts:
         """Return what clients may ask: OpenADR 3, prices, and the utility's API."""
         settings, store = self.settings, self.store
         callbacks = Callbacks(settings.vtn.callbacks.policy, settings.vtn.callbacks.echo)
+        desk = Desk(store.access, self.clock)
         parts: list[HasRoutes] = [
             Objects(store.catalog, callbacks, settings.site.zone, self.clock),
-            Auth(store.access, self.clock),
+            Auth(desk),
             Notifiers(store.catalog, settings.mqtt.told if settings.mqtt else None),
         ]
         public = settings.vtn.open_prices
@@ -233,7 +235,11 @@ async def _serve(stack: AsyncExitStack, parts: _Parts) -> dict[str, str]:
             settings.vtn,
             settings.vtn.tls(),
             make_site(
-                parts.client_routes(), authorize, largest_body=LARGEST_BODY, anonymous=anonymous
+                parts.client_routes(),
+                authorize,
+                largest_body=LARGEST_BODY,
+                anonymous=anonymous,
+                limit=RateLimit(settings.vtn.rate_limit),
             ),
         )
     ]

@@ -124,6 +124,7 @@ class Vtn(Listener):
     listen: str = "127.0.0.1:8080"
     public_prices: bool | None = None
     anonymous_read: bool = False
+    rate_limit: int = Field(50, ge=1)  # requests of one client in a second
     callbacks: Callbacks = Callbacks()
 
     @property

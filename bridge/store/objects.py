@@ -294,5 +294,5 @@ def secrets_of(row: Document, vault: Vault, at: datetime) -> list[str | None] | 
     """Return a subscription's bearer tokens; None where this vault cannot open them."""
     if row["secrets"] is None:
         return [None] * len(json.loads(row["document"])["objectOperations"])
-    opened = vault.open(CALLBACK, row["secrets"], at)
+    opened = vault.open(CALLBACK, row["secrets"])
     return json.loads(opened) if opened is not None else None

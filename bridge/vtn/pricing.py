@@ -68,7 +68,7 @@ class Pricing:
 
     def routes(self, *, public: bool) -> list[Route]:
         """Return the routes; `public` asks for no token."""
-        scope = None if public else "read"
+        scope = None if public else "prices:read"
         return [
             Route("GET", "/api/v1/programs", self.programs, scope, "All programs, by name"),
             Route(
