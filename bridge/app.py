@@ -26,12 +26,14 @@ from bridge.sections import Address, Vens
 from bridge.sources import AnySource
 from bridge.store import Store, open_store
 from bridge.supervise import Health, Job, keep_running, stop
+from bridge.upkeep import Upkeep
 from bridge.vtn.desk import Desk
 from bridge.vtn.discovery import Announced, Announcement
 from bridge.vtn.gridx import GetPricing
 from bridge.vtn.openadr2 import Board, Endpoint, Identity, Offering, Outs, Services
 from bridge.vtn.openadr3 import Auth, Callbacks, Notifiers, Objects
 from bridge.vtn.pricing import Pricing
+from bridge.vtn.usage import Usage
 from bridge.web import OpenApi, RateLimit, Route, make_site, serving
 
 Work = Callable[[], Awaitable[None]]
@@ -79,7 +81,11 @@ async def _settle(settings: Settings, store: Store, clock: Clock) -> None:
     now = clock.now()
     await store.sources.sync([s.name for s in settings.sources], now)
     followed = {pattern for d in settings.devices for pattern in d.receiver.audience.programs}
-    await store.devices.sync({d.receiver.name: d.kind for d in settings.devices}, now, followed)
+    meters = {pattern for d in settings.devices for pattern in d.receiver.meters}
+    kinds = {d.receiver.name: d.kind for d in settings.devices}
+    await store.devices.sync(kinds, now, followed, meters)
+    await store.meters.settle_zone(settings.site.timezone)
+    await store.contracts.sync([c.contract for c in settings.contracts])
     if settings.openadr2 is None:
         await store.offers.stop()
     await store.access.sync({c.id: (c.granted, c.secret()) for c in settings.clients}, now)
@@ -123,6 +129,12 @@ class _Parts:
             "notifications": self.notifications.run,
             "workers": self.workers.run,
         }
+        jobs["upkeep"] = Upkeep(
+            self.store.meters.refresh,
+            self.store.meters.compact,
+            self.settings.usage.keep_native,
+            self.clock,
+        ).run
         if self.vens:
             jobs["offering"] = self.vens.offering.run
         if self.settings.mqtt:
@@ -191,6 +203,7 @@ class _Parts:
         routes = [route for part in parts for route in part.routes()]
         routes += Pricing(store.prices, settings.site.zone, self.clock).routes(public=public)
         routes += GetPricing(store.prices).routes(public=public)
+        routes += Usage(store.meters, store.contracts, store.prices, self.clock).routes()
         return [*routes, *OpenApi("openadr-bridge", routes).routes()]
 
     def admin_routes(self) -> list[Route]:

@@ -18,6 +18,7 @@ from bridge.model import Document, Frozen
 from bridge.notation import SomeTime, Zone
 from bridge.outbound import Network, Policy
 from bridge.store.clients import ALIASES, SCOPES, scopes_of
+from bridge.usage import Contract
 from bridge.vens import Wish
 from bridge.vtn.openadr2 import Files, Terms
 from bridge.vtn.openadr3 import Broker
@@ -157,6 +158,30 @@ class Client(Frozen):
     def secret(self) -> str:
         """Return its secret; raise SettingsError when its file holds none."""
         return _secret(self.secret_file)
+
+
+class Usage(Frozen):
+    """How readings are taken in and kept."""
+
+    largest_upload: int = Field(256 * 1024 * 1024, ge=1024)  # bytes of a Green Button file
+    keep_native: SomeTime | None = None  # then only hours are kept of what is finer
+
+
+class SettledContract(Frozen):
+    """A customer's contract: its meters, whose prices hold, and who may see it."""
+
+    id: str = Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")
+    customer: str = Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")
+    meters: tuple[str, ...] = ()
+    program: str | None = None
+    clients: tuple[str, ...] = ()
+
+    @property
+    def contract(self) -> Contract:
+        """Return it as it is kept."""
+        return Contract(
+            self.id, self.customer, self.meters, self.program, clients=frozenset(self.clients)
+        )
 
 
 class Mqtt(Frozen):

@@ -1,10 +1,13 @@
-"""The words for what was measured: meters, readings, who said them, whose they are."""
+"""The words for what was measured: meters, readings, who said them, whose they are.
+
+At the end: what a store must do for them.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bridge.model import Document
 
@@ -109,11 +112,13 @@ class Kept:
     updated: int = 0
     duplicates: int = 0
     outdated: int = 0  # something newer is known
+    told: int = 0  # meters of whose news devices are told
 
     def __add__(self, other: "Kept") -> "Kept":
         return Kept(
             self.new + other.new, self.updated + other.updated,
             self.duplicates + other.duplicates, self.outdated + other.outdated,
+            self.told + other.told,
         )  # fmt: skip
 
 
@@ -180,3 +185,42 @@ class UsageQuestion:
     meters: Collection[str] | None = None
     directions: Collection[str] | None = None
     kinds: Collection[str] | None = None
+
+
+class UsageStore(Protocol):
+    """Keeps what was measured, and answers what it amounts to."""
+
+    async def keep(self, measured: Sequence[Measured], at: datetime, *, durable: bool) -> Kept:
+        """Keep what was measured, in one transaction; say what became of it."""
+
+    async def visible(self, client: str) -> frozenset[str]:
+        """Return the meters that a client may see: of its contracts, and its own."""
+
+    async def meters(self, names: Collection[str] | None = None) -> list[Document]:
+        """Return meters by name, with what each measures; all, or some."""
+
+    async def streams(self, question: UsageQuestion) -> list[StreamInfo]:
+        """Return the streams that are asked for, by meter, direction, kind and unit."""
+
+    async def readings(
+        self, stream: StreamInfo, start: datetime, end: datetime, limit: int
+    ) -> list[Known]:
+        """Return the first readings that begin in [start, end), the finest there are."""
+
+    async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:
+        """Return what each span between two edges amounts to."""
+
+    async def coverage(
+        self, stream: StreamInfo, start: datetime | None, end: datetime | None
+    ) -> list[Stretch]:
+        """Return the stretches of time, in order, of which there are readings."""
+
+    async def trace(self, stream: StreamInfo, start: datetime, end: datetime) -> list[Known]:
+        """Return readings of [start, end) that do not hold any more, the oldest first."""
+
+
+class ContractStore(Protocol):
+    """Knows whose contracts there are."""
+
+    async def granted(self, client: str | None) -> list[Contract]:
+        """Return the contracts that a client may see; None sees all."""

@@ -9,10 +9,11 @@ from typing import Any
 
 from bridge.model import Document
 from bridge.notation import EXACT, from_json, from_millis, millis
-from bridge.store import usage
+from bridge.store import compaction, usage
 from bridge.store.metered import Metered, unpack
 from bridge.store.overlaps import NOTHING, Amount, finest
 from bridge.store.packing import DAY, from_columns
+from bridge.store.reported import OPENADR3
 from bridge.store.sqlite import Sqlite, one, rows
 from bridge.usage import (
     ADDED_UP,
@@ -49,6 +50,23 @@ class Meters:
         return await self._file.write(
             lambda db: usage.refresh(db, before), durable=False, tell=False
         )
+
+    async def compact(self, before: datetime) -> bool:
+        """Make hours of some of what is older; say whether there is more."""
+        return await self._file.write(
+            lambda db: compaction.compact(db, before), durable=False, tell=False
+        )
+
+    async def visible(self, client: str) -> frozenset[str]:
+        """Return the meters that a client may see: of its contracts, and its own."""
+        own = f"{OPENADR3}:{client}:"
+        sql = (
+            "SELECT meter FROM contract_meters WHERE contract IN"
+            " (SELECT contract FROM grants WHERE client = ?)"
+            " UNION SELECT name FROM meters WHERE name >= ? AND name < ?"
+        )
+        found = await self._file.read(lambda db: rows(db, sql, (client, own, own[:-1] + ";")))
+        return frozenset(row["meter"] for row in found)
 
     async def meters(self, names: Collection[str] | None = None) -> list[Document]:
         """Return meters by name, with what each measures; all, or some."""

@@ -12,7 +12,7 @@ from bridge.model import Document
 from bridge.notation import millis
 from bridge.store import usage
 from bridge.store.packing import to_columns
-from bridge.usage import NET, UNKNOWN, Measured, Origin, Reading, Stream, kept_unit
+from bridge.usage import NET, UNKNOWN, Kept, Measured, Origin, Reading, Stream, kept_unit
 from bridge.vens import Reading as VenReading
 from bridge.wire import openadr3
 
@@ -37,9 +37,9 @@ def keep(db: Database, report: Document, had: Document | None, at: datetime) -> 
     usage.keep(db, found, at)
 
 
-def keep_ven(db: Database, ven: str, readings: Sequence[VenReading], at: datetime) -> None:
+def keep_ven(db: Database, ven: str, readings: Sequence[VenReading], at: datetime) -> Kept:
     """Keep what a 2.0b VEN measured."""
-    usage.keep(
+    return usage.keep(
         db,
         (
             _one(

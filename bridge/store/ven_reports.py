@@ -96,9 +96,12 @@ def samplings(db: Any, ven: str, requests: Collection[str]) -> Mapping[str, time
 
 def keep(
     db: Database, ven: str, readings: Sequence[Reading], requests: Collection[str], at: datetime
-) -> set[str]:
-    """Keep what a VEN measured; return those request ids under which nothing is asked for."""
-    reported.keep_ven(db, ven, readings, at)
+) -> tuple[set[str], bool]:
+    """Keep what a VEN measured; return those request ids under which nothing is asked for.
+
+    And whether there is something to tell devices of.
+    """
+    told = reported.keep_ven(db, ven, readings, at).told
     unknown = set()
     for request in requests:
         done = db.conn.execute(
@@ -110,7 +113,7 @@ def keep(
         if not done.rowcount:
             unknown.add(request)
     vens.answered(db, ven, "oadrCreateReport", requests)  # it was told, whatever it answered
-    return unknown
+    return unknown, bool(told)
 
 
 def listing(db: Any) -> dict[str, list[Document]]:
