@@ -3,7 +3,7 @@
 At the end: what a store must do for them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -180,11 +180,18 @@ class StreamInfo:
 
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
-    """Which streams are asked for; None is all."""
+    """Which streams are asked for; None is all. `own` is what further meters begin with."""
 
-    meters: Collection[str] | None = None
-    directions: Collection[str] | None = None
-    kinds: Collection[str] | None = None
+    meters: frozenset[str] | None = None
+    own: str | None = None
+    direction: str | None = None
+    kind: str | None = None
+
+    def of(self, meter: str) -> "UsageQuestion":
+        """Return the question for one meter, if it is among those that are asked for."""
+        asked = self.meters is None or meter in self.meters
+        asked = asked or (self.own is not None and meter.startswith(self.own))
+        return UsageQuestion(frozenset({meter}) if asked else frozenset())
 
 
 class UsageStore(Protocol):
@@ -193,11 +200,11 @@ class UsageStore(Protocol):
     async def keep(self, measured: Sequence[Measured], at: datetime, *, durable: bool) -> Kept:
         """Keep what was measured, in one transaction; say what became of it."""
 
-    async def visible(self, client: str) -> frozenset[str]:
-        """Return the meters that a client may see: of its contracts, and its own."""
+    async def meters(self, question: UsageQuestion) -> list[Document]:
+        """Return the meters that are asked for by name, with what each measures."""
 
-    async def meters(self, names: Collection[str] | None = None) -> list[Document]:
-        """Return meters by name, with what each measures; all, or some."""
+    async def exists(self, question: UsageQuestion) -> bool:
+        """Whether there is a meter that is asked for."""
 
     async def streams(self, question: UsageQuestion) -> list[StreamInfo]:
         """Return the streams that are asked for, by meter, direction, kind and unit."""

@@ -114,7 +114,9 @@ def _keep_run(
     days = {r.start // DAY for r in (*merged.new, *merged.gone, *merged.confirmed)}
     by_day: dict[int, list[Metered]] = defaultdict(list)
     for reading in merged.held:
-        by_day[reading.start // DAY].append(reading)
+        day = reading.start // DAY
+        if day in days:
+            by_day[day].append(reading)
     for day in days:
         write_day(db, row.id, day, by_day[day])
     _write_trace(db, row.id, merged.gone, now)

@@ -4,6 +4,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import product
 
 from bridge.costs import Pricelist, Span, deviations, total
 from bridge.interfaces import PriceHistory
@@ -51,12 +52,13 @@ class Settling:
         self, stream: StreamInfo, start: datetime, end: datetime
     ) -> tuple[list[Span], list[Span]]:
         """Return what was subscribed to, and by how much usage left it, interval by interval."""
-        found = await self._store.streams(
-            UsageQuestion([stream.meter], [stream.direction], [SUBSCRIPTION_POST, SUBSCRIPTION_PRE])
-        )
+        question = UsageQuestion(frozenset({stream.meter}), direction=stream.direction)
+        found = await self._store.streams(question)
         subscribed: dict[tuple[datetime, datetime], Span] = {}
-        for other in sorted(found, key=lambda s: s.kind, reverse=True):
-            # What was billed by goes over what was said before.
+        # What was billed by goes over what was said before.
+        for kind, other in product((SUBSCRIPTION_PRE, SUBSCRIPTION_POST), found):
+            if other.kind != kind:
+                continue
             spans = await self._spans(other, start, end)
             subscribed |= {(s.start, s.end): s for s in spans} if other.unit == "KWH" else {}
         wanted = sorted(subscribed.values())

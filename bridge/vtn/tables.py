@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -11,9 +11,16 @@ from bridge.notation import to_json, write_time
 
 
 def write_rows(
-    form: str, rows: Sequence[Document], columns: Sequence[str], envelope: Document
+    form: str,
+    rows: Sequence[Document],
+    columns: Sequence[str],
+    omitted: Collection[str],
+    envelope: Document,
 ) -> bytes:
-    """Return rows in a form; what is said beside them goes with JSON only."""
+    """Return rows in a form, without what is omitted; the envelope goes with JSON only."""
+    if omitted:
+        rows = [{k: v for k, v in row.items() if k not in omitted} for row in rows]
+        columns = [c for c in columns if c not in omitted]
     if form == "ndjson":
         return "".join(f"{to_json(row)}\n" for row in rows).encode()
     if form == "csv":

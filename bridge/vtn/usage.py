@@ -1,10 +1,11 @@
 """`/api/v1/usage`: what was measured, what it amounts to, and what it cost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -15,7 +16,15 @@ from bridge.model import Document
 from bridge.notation import read_time, write_time
 from bridge.parties import Caller
 from bridge.resolutions import Resolution, edges
-from bridge.usage import ContractStore, Known, StreamInfo, UsageQuestion, UsageStore
+from bridge.usage import (
+    Bucket,
+    Contract,
+    ContractStore,
+    Known,
+    StreamInfo,
+    UsageQuestion,
+    UsageStore,
+)
 from bridge.vtn.settling import Settling
 from bridge.vtn.tables import write_rows
 from bridge.vtn.times import Time
@@ -23,6 +32,7 @@ from bridge.web import CALLER, Problem, Query, Route, read_query, reply_list, re
 
 LONGEST_PAGE = 10_000
 AT_ONCE = 2_000  # buckets that are worked out together
+SECOND = timedelta(seconds=1)
 RAW = "usage:raw"
 # What only usage:raw sees of a row
 RAW_FIELDS = ("cost", "currency", "deviation_cost", "quality", "origin", "said", "since")
@@ -66,12 +76,7 @@ class CoverageQuery(Query):
     end: Time | None = None
 
 
-class _Item(NamedTuple):
-    """A row, and the stream and instant from which a page may begin with it."""
-
-    stream: StreamInfo
-    start: datetime
-    row: Document
+_Rows = tuple[StreamInfo, list[Document]]
 
 
 class Usage:
@@ -98,8 +103,8 @@ class Usage:
     async def meters(self, request: web.Request) -> web.Response:
         """GET /api/v1/meters."""
         caller = request[CALLER]
-        names = await self._visible(caller)
-        found = await self._store.meters(names)
+        _, question = await self._seen(caller, None)
+        found = await self._store.meters(question)
         if caller.client is not None:  # how a source stands is the operator's
             shown = ("id", "meter", "timezone", "last_heard", "streams")
             found = [{name: row[name] for name in shown} for row in found]
@@ -109,7 +114,7 @@ class Usage:
         """GET /api/v1/usage/coverage: stretches of time, and the gaps between them."""
         query: CoverageQuery = read_query(request, CoverageQuery)
         _check_span(query.start, query.end)
-        streams, _ = await self._streams(request[CALLER], query.meter, query.contract)
+        streams, _ = await self._streams(request[CALLER], query)
         return reply_list([await self._covered(s, query.start, query.end) for s in streams], None)
 
     async def _covered(
@@ -133,20 +138,17 @@ class Usage:
         query: UsageQuery = read_query(request, UsageQuery)
         raw = RAW in request[CALLER].scopes
         _check(query, request[CALLER])
-        streams, programs = await self._streams(
-            request[CALLER], query.meter, query.contract, query.direction, query.kind
-        )
-        begin = _read_cursor(query.cursor, streams)
-        items = [item async for item in self._items(query, streams, begin, query.limit + 1)]
-        page, more = items[: query.limit], items[query.limit :]
-        after = f"{write_time(more[0].start)}~{more[0].stream.id}" if more else None
+        streams, programs = await self._streams(request[CALLER], query)
+        page, after = await self._page(query, _begin_at(query.cursor, streams))
         if query.cost:
-            await self._settle(page, programs)
+            for stream, rows in page:
+                await self._settling.settle(stream, programs.get(stream.meter), rows)
         omitted = [] if raw else list(RAW_FIELDS)
-        rows = [{k: v for k, v in item.row.items() if k not in omitted} for item in page]
-        columns = [c for c in COLUMNS if c not in omitted]
         envelope: Document = {"next": after, **({"omitted_fields": omitted} if omitted else {})}
-        written = await asyncio.to_thread(write_rows, query.format, rows, columns, envelope)
+        shown = [row for _, rows in page for row in rows]
+        written = await asyncio.to_thread(
+            write_rows, query.format, shown, COLUMNS, omitted, envelope
+        )
         reply = await reply_tagged(request, written, CONTENT_TYPES[query.format])
         if omitted:
             reply.headers["X-Omitted-Fields"] = ", ".join(omitted)
@@ -154,67 +156,61 @@ class Usage:
             reply.headers["Link"] = f'<{request.url.update_query(cursor=after)}>; rel="next"'
         return reply
 
-    async def _visible(self, caller: Caller) -> frozenset[str] | None:
-        """Return the meters that a caller may see; None is all."""
-        return None if caller.client is None else await self._store.visible(caller.client)
-
     async def _streams(
-        self,
-        caller: Caller,
-        meter: str | None,
-        contract: str | None,
-        direction: str | None = None,
-        kind: str | None = None,
+        self, caller: Caller, about: "UsageQuery | CoverageQuery"
     ) -> tuple[list[StreamInfo], Mapping[str, str]]:
         """Return the streams that are asked for and seen, and the program of each meter.
 
         What is hidden and what there is not are the same, by the same path.
         """
-        visible = await self._visible(caller)
+        contracts, question = await self._seen(caller, about.contract)
+        if about.meter is not None:
+            question = question.of(about.meter)
+        if isinstance(about, UsageQuery):
+            question = replace(question, direction=about.direction, kind=about.kind)
+        streams = await self._store.streams(question)
+        unknown = about.contract is not None and not contracts
+        if about.meter is not None and not streams:
+            unknown = not await self._store.exists(question)
+        if unknown:
+            raise Problem(404, HIDDEN)
+        return streams, {m: c.program for c in contracts if c.program for m in c.meters}
+
+    async def _seen(
+        self, caller: Caller, contract: str | None
+    ) -> tuple[list[Contract], UsageQuestion]:
+        """Return the contracts that count, and a question for all that a caller may see."""
         contracts = await self._contracts.granted(caller.client)
-        names: Collection[str] | None = visible
         if contract is not None:
             contracts = [c for c in contracts if c.id == contract]
-            names = {m for c in contracts for m in c.meters}
-        if meter is not None:
-            names = {meter} if names is None or meter in names else set()
-        streams = await self._store.streams(
-            UsageQuestion(names, direction and [direction], kind and [kind])
-        )
-        if (contract is not None and not contracts) or (
-            meter is not None and not await self._store.meters(names)
-        ):
-            raise Problem(404, HIDDEN)
-        programs = {m: c.program for c in contracts if c.program for m in c.meters}
-        return streams, programs
+        elif caller.client is None:
+            return contracts, UsageQuestion()
+        meters = frozenset(m for c in contracts for m in c.meters)
+        own = None if contract is not None else f"openadr3:{caller.client}:"
+        return contracts, UsageQuestion(meters, own)
 
-    async def _items(
-        self,
-        query: UsageQuery,
-        streams: Sequence[StreamInfo],
-        begin: tuple[int, datetime] | None,
-        limit: int,
-    ) -> AsyncIterator[_Item]:
-        """Yield rows by stream and time, as many as are asked for."""
-        count, skipping = 0, begin is not None
+    async def _page(
+        self, query: UsageQuery, streams: Sequence[tuple[StreamInfo, datetime | None]]
+    ) -> tuple[list[_Rows], str | None]:
+        """Return rows by stream and time, and from where the next page goes on."""
         since = query.start or self._clock.now() - timedelta(days=BACK[query.resolution])
-        for stream in streams:
-            start = since
-            if skipping and begin is not None:
-                if stream.id != begin[0]:
-                    continue
-                start, skipping = max(since, begin[1]), False
-            async for item in self._of_stream(query, stream, start, limit - count):
-                count += 1
-                yield item
-            if count >= limit:
-                return
+        page: list[_Rows] = []
+        left = query.limit
+        for stream, begin in streams:
+            rows = await self._rows(query, stream, max(since, begin or since), left + 1)
+            if len(rows) > left:
+                after = f"{write_time(rows[left]['start'])}~{stream.id}"
+                return [*page, (stream, rows[:left])], after
+            page.append((stream, rows))
+            left -= len(rows)
+        return page, None
 
-    async def _of_stream(
+    async def _rows(
         self, query: UsageQuery, stream: StreamInfo, start: datetime, limit: int
-    ) -> AsyncIterator[_Item]:
+    ) -> list[Document]:
+        """Return a stream's first rows; they are made off the event loop, there may be many."""
         if stream.first is None or stream.last is None:
-            return
+            return []
         last = stream.last + timedelta(milliseconds=1)  # one of no length may stand at its end
         end = min(query.end or last, last)
         if query.resolution == "native":
@@ -222,33 +218,14 @@ class Usage:
             if query.revisions:
                 found += await self._store.trace(stream, start, end)
                 found = sorted(found, key=lambda r: (r.start, r.since))[:limit]
-            for reading in found:
-                yield _Item(stream, reading.start, _native(stream, reading))
-            return
+            return await asyncio.to_thread(_native_rows, stream, found)
         all_edges = edges(query.resolution, stream.zone, max(start, stream.first), end)
-        begin = next(all_edges)
-        while limit > 0 and (chunk := list(islice(all_edges, AT_ONCE))):
-            for bucket in await self._store.buckets(stream, [begin, *chunk]):
-                if bucket.value is not None and limit > 0:
-                    limit -= 1
-                    row = _row(stream, bucket.start, bucket.end) | {
-                        "value": bucket.value,
-                        "unit": stream.unit or None,
-                        "complete": bucket.whole,
-                        "covered_seconds": bucket.covered // timedelta(seconds=1),
-                        "readings": bucket.readings,
-                    }
-                    yield _Item(stream, bucket.start, row)
+        begin, rows = next(all_edges), list[Document]()
+        while len(rows) < limit and (chunk := list(islice(all_edges, AT_ONCE))):
+            buckets = await self._store.buckets(stream, [begin, *chunk])
+            rows += await asyncio.to_thread(_bucket_rows, stream, buckets)
             begin = chunk[-1]
-
-    async def _settle(self, page: Sequence[_Item], programs: Mapping[str, str]) -> None:
-        """Add to rows what they cost, and how usage deviates from the subscription."""
-        by_stream: dict[int, list[_Item]] = {}
-        for item in page:
-            by_stream.setdefault(item.stream.id, []).append(item)
-        for items in by_stream.values():
-            program = programs.get(items[0].stream.meter)
-            await self._settling.settle(items[0].stream, program, [item.row for item in items])
+        return rows[:limit]
 
 
 def _check(query: UsageQuery, caller: Caller) -> None:
@@ -276,6 +253,25 @@ def _row(stream: StreamInfo, start: datetime, end: datetime) -> Document:
     }
 
 
+def _bucket_rows(stream: StreamInfo, buckets: Sequence[Bucket]) -> list[Document]:
+    return [
+        _row(stream, bucket.start, bucket.end)
+        | {
+            "value": bucket.value,
+            "unit": stream.unit or None,
+            "complete": bucket.whole,
+            "covered_seconds": bucket.covered // SECOND,
+            "readings": bucket.readings,
+        }
+        for bucket in buckets
+        if bucket.value is not None
+    ]
+
+
+def _native_rows(stream: StreamInfo, readings: Sequence[Known]) -> list[Document]:
+    return [_native(stream, reading) for reading in readings]
+
+
 def _native(stream: StreamInfo, reading: Known) -> Document:
     row = _row(stream, reading.start, reading.end) | {
         "value": reading.value,
@@ -292,14 +288,18 @@ def _native(stream: StreamInfo, reading: Known) -> Document:
     return row
 
 
-def _read_cursor(text: str | None, streams: Sequence[StreamInfo]) -> tuple[int, datetime] | None:
-    if text is None:
-        return None
+def _begin_at(
+    cursor: str | None, streams: Sequence[StreamInfo]
+) -> list[tuple[StreamInfo, datetime | None]]:
+    """Return the streams from a cursor on, the first with when it begins."""
+    if cursor is None:
+        return [(stream, None) for stream in streams]
     try:
-        start, stream = text.split("~", 1)
-        place = int(stream), read_time(start).astimezone(UTC)
+        start, number = cursor.split("~", 1)
+        place = int(number), read_time(start)
     except (ValueError, OverflowError) as error:
         raise Problem(400, "cursor: is not one that was given by this API") from error
-    if place[0] not in {stream.id for stream in streams}:
-        raise Problem(400, "cursor: is not of this question")
-    return place
+    for n, stream in enumerate(streams):
+        if stream.id == place[0]:
+            return [(stream, place[1]), *((s, None) for s in streams[n + 1 :])]
+    raise Problem(400, "cursor: is not of this question")

@@ -48,7 +48,7 @@ async def keep(store, *measured, at=T0):
 
 
 async def stream_of(store, meter="m", kind=None):
-    (found,) = await store.meters.streams(UsageQuestion([meter], kinds=kind and [kind]))
+    (found,) = await store.meters.streams(UsageQuestion(frozenset({meter}), kind=kind))
     return found
 
 
