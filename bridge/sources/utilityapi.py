@@ -20,10 +20,10 @@ from bridge.notation import SomeTime, from_millis
 from bridge.sources.asking import AskingSource, SafeBaseUrl, read_secret
 from bridge.sources.pricing import NAP, rounds
 from bridge.sources.utilityapi_api import APART, DOWNLOADS_APART, Api, TokenRefused
-from bridge.sources.utilityapi_downloads import DOWNLOADED, Downloads, Wishes
+from bridge.sources.utilityapi_downloads import DOWNLOADED, Downloads
 from bridge.sources.utilityapi_events import Feed
 from bridge.sources.utilityapi_meters import EVENTS_MARK, Meters
-from bridge.sources.utilityapi_progress import METER_MARK, Record
+from bridge.sources.utilityapi_records import METER_MARK, Record, Wishes
 from bridge.wire.utilityapi import read_webhook
 
 Uid = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]

@@ -6,7 +6,7 @@ Downloading costs no money, but is wanted no faster than once a minute.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 from bridge.clock import Clock
@@ -14,10 +14,11 @@ from bridge.errors import SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.notation import from_millis, millis, write_time
 from bridge.sources.asking import Asking
+from bridge.sources.progress import Progress, Span, joined, pieces, within
 from bridge.sources.utilityapi_api import Api, PaymentRequired, Trouble
-from bridge.sources.utilityapi_progress import METER_MARK, Progress, Record, Span, joined, within
+from bridge.sources.utilityapi_records import METER_MARK, Record, Wishes
 from bridge.usage import NET, UNKNOWN, Measured, Origin, Stream
-from bridge.wire.utilityapi import Event, Page
+from bridge.wire.utilityapi import Page
 from bridge.wire.utilityapi_usage import BILL, Bill, Chunk, read_bills, read_intervals
 
 DOWNLOADED = "downloaded"  # the mark of when something was downloaded last
@@ -25,29 +26,6 @@ INTERVALS, BILLS = "intervals", "bills"
 LONGEST_WINDOW = 31  # days
 DAY = 86_400_000  # milliseconds
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What is wanted of an account."""
-
-    name: str  # of the source
-    authorizations: tuple[str, ...]
-    meters: tuple[str, ...]
-    names: Mapping[str, str]
-    history: timedelta
-    bills: bool
-    currency: str | None
-
-    def meter_name(self, uid: str) -> str:
-        """Return what a meter is called here."""
-        return self.names.get(uid, f"{self.name}/{uid}")
-
-    def concerns(self, event: Event) -> bool:
-        """Whether an event may be about what is wanted."""
-        pairs = ((self.authorizations, event.authorization), (self.meters, event.meter))
-        named = event.authorization or event.meter
-        return bool(named) and all(not wanted or not uid or uid in wanted for wanted, uid in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +96,7 @@ class Downloads:
             if record.stopped:
                 continue
             longest = self._days.get(uid, LONGEST_WINDOW) * DAY
-            spans = [(INTERVALS, s) for s in _pieces(record.intervals.left(since), longest)]
+            spans = [(INTERVALS, s) for s in pieces(record.intervals.left(since), longest)]
             if self._wishes.bills:
                 spans += [(BILLS, s) for s in record.bills.left(since)]
             label = self._wishes.meter_name(uid)
@@ -252,12 +230,6 @@ class Downloads:
         now = str(millis(self._clock.now()))
         marks = {METER_MARK + piece.uid: record.write(), DOWNLOADED: now}
         return Batch(marks=marks, history=True)
-
-
-def _pieces(spans: Sequence[Span], longest: int) -> Iterator[Span]:
-    for start, end in spans:
-        for begin in range(start, end, longest):
-            yield begin, min(begin + longest, end)
 
 
 def _missing(covered: Sequence[Span], span: Span, seen: Sequence[Span]) -> bool:

@@ -1,14 +1,12 @@
-"""How far the data of a meter at UtilityAPI were asked for, kept as a mark."""
+"""How far something was asked for: stretches of time, and pieces of them to be asked next."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-
-from bridge.notation import from_json, to_json
+from typing import Any, Self
 
 Span = tuple[int, int]  # from, to, in milliseconds
 FOREVER = 2**62
-METER_MARK = "meter "  # what the mark of a meter is called, before its uid
 
 
 def joined(spans: Iterable[Span]) -> tuple[Span, ...]:
@@ -41,6 +39,13 @@ def within(spans: Iterable[Span], lo: int, hi: int) -> tuple[Span, ...]:
     return tuple((start, end) for start, end in cut if start < end)
 
 
+def pieces(spans: Iterable[Span], longest: int) -> Iterator[Span]:
+    """Yield pieces of stretches of time, none longer than that."""
+    for start, end in spans:
+        for begin in range(start, end, longest):
+            yield begin, min(begin + longest, end)
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Of which time there are data, and which of it was asked for and answered."""
@@ -52,11 +57,11 @@ class Progress:
         """Return what is there and was not asked for, from `since` on."""
         return without(within(self.covered, since, FOREVER), self.asked)
 
-    def answered(self, span: Span) -> "Progress":
+    def answered(self, span: Span) -> Self:
         """Return what holds after something was asked for and answered."""
         return replace(self, asked=joined([*self.asked, span]))
 
-    def news(self, covered: Sequence[Span], back: timedelta, *, said: bool) -> "Progress":
+    def news(self, covered: Sequence[Span], back: timedelta, *, said: bool) -> Self:
         """Return what holds where there may be more: the last of it is asked for once more.
 
         Data that come late and corrections are ordinary.
@@ -66,30 +71,9 @@ class Progress:
             return self
         before = back // timedelta(milliseconds=1)
         again = ((self.covered[-1][1] - before, FOREVER),) if self.covered else ()
-        return Progress(covered, without(self.asked, again))
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a meter from one run to the next."""
-
-    authorization: str
-    stopped: bool = False  # it may not be asked for any more
-    several: bool = False  # it is several meters, told apart by their numbers
-    turn: int = 0  # how often there was news of it
-    intervals: Progress = field(default_factory=Progress)
-    bills: Progress = field(default_factory=Progress)
-
-    def write(self) -> str:
-        """Return it as the text of a mark."""
-        return to_json(asdict(self))
+        return replace(self, covered=covered, asked=without(self.asked, again))
 
     @classmethod
-    def read(cls, text: str) -> "Record":
-        """Return what `write` wrote."""
-        said = from_json(text)
-        parts = {
-            name: Progress(*(tuple(map(tuple, said[name][k])) for k in ("covered", "asked")))
-            for name in ("intervals", "bills")
-        }
-        return cls(**{**said, **parts})
+    def read(cls, said: Any) -> Self:
+        """Return what was kept as JSON."""
+        return cls(*(tuple((lo, hi) for lo, hi in said[name]) for name in ("covered", "asked")))
