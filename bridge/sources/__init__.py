@@ -9,7 +9,8 @@ from bridge.sources.gridx import GridX
 from bridge.sources.midas import Midas
 from bridge.sources.openadr2 import OpenADR2
 from bridge.sources.pricing import PricingSource
+from bridge.sources.utilityapi import UtilityAPI
 
-AnySource = Annotated[OpenADR2 | GridX | Midas | Feed, Field(discriminator="kind")]
+AnySource = Annotated[OpenADR2 | GridX | Midas | Feed | UtilityAPI, Field(discriminator="kind")]
 
-__all__ = ["AnySource", "Feed", "GridX", "Midas", "OpenADR2", "PricingSource"]
+__all__ = ["AnySource", "Feed", "GridX", "Midas", "OpenADR2", "PricingSource", "UtilityAPI"]

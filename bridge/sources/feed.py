@@ -20,7 +20,8 @@ from bridge.errors import SettingsError, SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import PRICE, Price, Publication, Tariff
 from bridge.notation import SomeTime, Zone
-from bridge.sources.pricing import Asking, PricingSource
+from bridge.sources.asking import Asking
+from bridge.sources.pricing import PricingSource
 from bridge.wire import feed
 from bridge.wire.feed import Fields, Reading
 
