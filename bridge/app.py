@@ -23,13 +23,15 @@ from bridge.notation import ZERO
 from bridge.parties import Caller
 from bridge.scheduler import Scheduler
 from bridge.sections import Address, Vens
-from bridge.sources import AnySource
+from bridge.sources import AnySource, UtilityAPI
 from bridge.store import Store, open_store
 from bridge.supervise import Health, Job, keep_running, stop
 from bridge.upkeep import Upkeep
+from bridge.vtn.customer import Customer
 from bridge.vtn.desk import Desk
 from bridge.vtn.discovery import Announced, Announcement
 from bridge.vtn.gridx import GetPricing
+from bridge.vtn.hooks import Hooks
 from bridge.vtn.openadr2 import Board, Endpoint, Identity, Offering, Outs, Services
 from bridge.vtn.openadr3 import Auth, Callbacks, Notifiers, Objects
 from bridge.vtn.pricing import Pricing
@@ -140,7 +142,7 @@ class _Parts:
         if self.settings.mqtt:
             name = f"openadr-bridge-{self.store.id[:8]}"
             jobs["mqtt"] = Publisher(
-                self.store.subscriptions, self.settings.mqtt.address, self.clock, name
+                self.store.subscriptions, self.settings.mqtt.broker, self.clock, name
             ).run
         if self.settings.mdns.enabled:
             jobs["mdns"] = self._announcement(addresses["vtn"]).run
@@ -197,12 +199,14 @@ class _Parts:
         parts: list[HasRoutes] = [
             Objects(store.catalog, callbacks, settings.site.zone, self.clock),
             Auth(desk),
+            Hooks({s.name: s.received for s in settings.sources if isinstance(s, UtilityAPI)}),
             Notifiers(store.catalog, settings.mqtt.told if settings.mqtt else None),
         ]
         public = settings.vtn.open_prices
         routes = [route for part in parts for route in part.routes()]
         routes += Pricing(store.prices, settings.site.zone, self.clock).routes(public=public)
         routes += GetPricing(store.prices).routes(public=public)
+        routes += Customer(desk, store.meters, store.contracts, self.clock).routes()
         routes += Usage(store.meters, store.contracts, store.prices, self.clock).routes()
         return [*routes, *OpenApi("openadr-bridge", routes).routes()]
 

@@ -6,14 +6,12 @@ from datetime import timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bridge import certificates
-from bridge.deliver.publisher import PORTS, BrokerAddress
-from bridge.errors import SettingsError
+from bridge.broker import AtBroker, a_broker, read_password
 from bridge.model import Document, Frozen
 from bridge.notation import SomeTime, Zone
 from bridge.outbound import Network, Policy
@@ -157,7 +155,7 @@ class Client(Frozen):
 
     def secret(self) -> str:
         """Return its secret; raise SettingsError when its file holds none."""
-        return _secret(self.secret_file)
+        return read_password(self.secret_file)
 
 
 class Usage(Frozen):
@@ -184,45 +182,17 @@ class SettledContract(Frozen):
         )
 
 
-class Mqtt(Frozen):
+class Mqtt(AtBroker):
     """The MQTT broker at which notifications are published."""
 
-    url: str
     client_url: str | None = None  # as clients reach it, where that is another address
-    username: str | None = None
-    password_file: Path | None = None
-    ca: Path | None = None
     private_topics: bool = False
     authentication: Literal["ANONYMOUS", "OAUTH2_BEARER_TOKEN"] = "ANONYMOUS"
 
-    @field_validator("url", "client_url")
+    @field_validator("client_url")
     @classmethod
-    def _a_broker(cls, value: str | None) -> str | None:
-        parts = urlsplit(value or "mqtt://x")
-        try:
-            good = parts.scheme in PORTS and parts.hostname and (parts.port or 1)
-        except ValueError:
-            good = False
-        if not good or parts.username:
-            raise ValueError('write mqtt://host:port or mqtts://host:port, such as '
-                             '"mqtt://127.0.0.1:1883"')  # fmt: skip
-        return value
-
-    def check_files(self) -> None:
-        """Raise SettingsError where a file cannot be used."""
-        _ = self.address
-
-    @property
-    def address(self) -> BrokerAddress:
-        """Return where the broker is, and who the bridge is there."""
-        password = _secret(self.password_file) if self.password_file else None
-        tls = None
-        if self.url.startswith("mqtts:"):
-            try:
-                tls = ssl.create_default_context(cafile=self.ca)
-            except OSError as error:
-                raise SettingsError(f"{self.ca}: {error}") from error
-        return BrokerAddress(self.url, self.username, password, tls)
+    def _likewise(cls, value: str | None) -> str | None:
+        return a_broker(value)
 
     @property
     def told(self) -> Broker:
@@ -345,16 +315,6 @@ class Vens(Address):
         """Raise SettingsError where a file cannot be used."""
         self.files.context()
         self.files.signers()
-
-
-def _secret(file: Path) -> str:
-    try:
-        secret = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: {error}") from error
-    if not secret:
-        raise SettingsError(f"{file}: is empty; it should hold a secret")
-    return secret
 
 
 class Admin(Listener):

@@ -35,7 +35,9 @@ def main() -> None:
     set_up_logs()
 
 
-for group in (certs, token, client, ven, event, device, importing, programs, utilityapi):
+for group in (
+    certs, token, client, ven, event, device, importing, programs, utilityapi,
+):  # fmt: skip
     main.add_command(group)
 add_keeping(main)
 

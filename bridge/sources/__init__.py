@@ -7,10 +7,13 @@ from pydantic import Field
 from bridge.sources.feed import Feed
 from bridge.sources.gridx import GridX
 from bridge.sources.midas import Midas
+from bridge.sources.mqtt import Mqtt
 from bridge.sources.openadr2 import OpenADR2
 from bridge.sources.pricing import PricingSource
 from bridge.sources.utilityapi import UtilityAPI
 
-AnySource = Annotated[OpenADR2 | GridX | Midas | Feed | UtilityAPI, Field(discriminator="kind")]
+AnySource = Annotated[
+    OpenADR2 | GridX | Midas | Feed | UtilityAPI | Mqtt, Field(discriminator="kind")
+]
 
-__all__ = ["AnySource", "Feed", "GridX", "Midas", "OpenADR2", "PricingSource", "UtilityAPI"]
+__all__ = ["AnySource", "Feed", "GridX", "Midas", "Mqtt", "OpenADR2", "PricingSource", "UtilityAPI"]

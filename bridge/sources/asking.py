@@ -46,29 +46,14 @@ BaseUrl = Annotated[HttpUrl, AfterValidator(_a_base)]
 SafeBaseUrl = Annotated[HttpUrl, AfterValidator(_a_safe_base)]
 
 
-class AskingSource(Frozen, ABC):
-    """A source that asks by itself and says no events."""
-
-    apart: ClassVar[timedelta] = timedelta(0)  # between two requests
+class QuietSource(Frozen, ABC):
+    """A source that says no events."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    timeout: SomeTime = timedelta(seconds=60)
-    # When it asked last, by the time to be left after it: starting again makes it no faster.
-    _asked: dict[timedelta, datetime] = PrivateAttr(default_factory=dict)
 
     @abstractmethod
     def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
         """Yield what is said as it comes; raise SourceError when the upstream fails."""
-
-    @asynccontextmanager
-    async def asking(self, clock: Clock) -> AsyncIterator["Asking"]:
-        """Open what asking the upstream needs."""
-        async with ClientSession(
-            timeout=ClientTimeout(total=self.timeout.total_seconds()),
-            cookie_jar=DummyCookieJar(),
-            headers={"Accept": "application/json, */*;q=0.5"},
-        ) as http:
-            yield Asking(http, clock, self.apart, self._asked)
 
     @property
     def opt_policy(self) -> OptPolicy:
@@ -97,6 +82,26 @@ class AskingSource(Frozen, ABC):
 
     def check_files(self) -> None:
         """Look at the files that it names: none."""
+
+
+class AskingSource(QuietSource):
+    """A source that asks by itself."""
+
+    apart: ClassVar[timedelta] = timedelta(0)  # between two requests
+
+    timeout: SomeTime = timedelta(seconds=60)
+    # When it asked last, by the time to be left after it: starting again makes it no faster.
+    _asked: dict[timedelta, datetime] = PrivateAttr(default_factory=dict)
+
+    @asynccontextmanager
+    async def asking(self, clock: Clock) -> AsyncIterator["Asking"]:
+        """Open what asking the upstream needs."""
+        async with ClientSession(
+            timeout=ClientTimeout(total=self.timeout.total_seconds()),
+            cookie_jar=DummyCookieJar(),
+            headers={"Accept": "application/json, */*;q=0.5"},
+        ) as http:
+            yield Asking(http, clock, self.apart, self._asked)
 
 
 def read_secret(file: Path) -> str:
