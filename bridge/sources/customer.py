@@ -203,6 +203,8 @@ class _Following:
                 yield Batch(meters=[s for a in concerned for s in self._stands(a, error)])
                 if now_on.fails(account.meter, error):
                     return
+                if isinstance(error, Denied):
+                    now_on.answers()  # with a no, which soon is no other
                 continue
             now_on.answers()
             yield Batch(contracts=contracts, measured=measured, meters=self._stands(account, None))
