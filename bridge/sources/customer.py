@@ -196,7 +196,9 @@ class _Following:
         for account in turned(self._accounts):
             doubts = now_on.asks(account.meter)
             try:
-                contracts = await self._inform(account, doubts)
+                contract = await self._inform(account, doubts)
+                if contract:
+                    yield Batch(contracts=[contract])
                 measured = await self._recent(account, doubts)
             except SourceError as error:
                 concerned = self._accounts if isinstance(error, ClientDenied) else [account]
@@ -207,28 +209,26 @@ class _Following:
                     now_on.answers()  # with a no, which soon is no other
                 continue
             now_on.answers()
-            yield Batch(contracts=contracts, measured=measured, meters=self._stands(account, None))
+            yield Batch(measured=measured, meters=self._stands(account, None))
 
-    async def _inform(self, account: Account, doubts: list[str]) -> list[Contract]:
+    async def _inform(self, account: Account, doubts: list[str]) -> Contract | None:
         """Return what is known of a contract, once a day and where it is something else."""
         today = self._around.clock.now().date()
         if self._informed.get(account.mark) == today:
-            return []
+            return None
         try:
             about = read_info(await self._api.info(account.contract, account.customer) or b"{}")
         except (WireError, Down) as error:
             doubts.append(f"{account.meter}: its information: {error}")  # its usage may be had yet
-            return []
+            return None
         # Whose they are stands beside them.
         about = {k: v for k, v in about.items() if k not in {"contractId", "customerUuid"}}
         contract = Contract(
             account.contract, account.customer, (account.meter,), account.program, about
         )
         self._informed[account.mark] = today
-        if self._contracts.get(account.mark) == contract:
-            return []
-        self._contracts[account.mark] = contract
-        return [contract]
+        had, self._contracts[account.mark] = self._contracts.get(account.mark), contract
+        return None if had == contract else contract
 
     async def _recent(self, account: Account, doubts: list[str]) -> list[Measured]:
         """Return what was measured since yesterday began, and what is subscribed."""

@@ -225,6 +225,14 @@ async def test_without_its_information_a_contract_is_followed_all_the_same(peer,
     assert "its information: " in scene.job.warning
 
 
+async def test_a_contract_is_known_though_its_usage_fails(peer, scene, source):
+    peer.fail = lambda path, *_: web.Response(status=500) if path == "customer/usage" else None
+    async with scene.running(source()):
+        await scene.until(lambda: scene.job.problem)
+    assert scene.contracts[CONTRACT].about["rateCode"] == "EV2A"
+    assert scene.state("home") == "upstream_down"
+
+
 async def test_where_nothing_is_subscribed_what_is_past_is_kept(peer, scene, source):
     peer.measure(NOON - 2 * DAY, used(48))
     ahead = lambda path, _, q: path == "customer/usage" and q["start"] >= "2026-07-01T19"  # noqa: E731
