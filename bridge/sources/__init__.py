@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bridge.sources.customer import Customer
 from bridge.sources.feed import Feed
 from bridge.sources.gridx import GridX
 from bridge.sources.midas import Midas
@@ -13,7 +14,17 @@ from bridge.sources.pricing import PricingSource
 from bridge.sources.utilityapi import UtilityAPI
 
 AnySource = Annotated[
-    OpenADR2 | GridX | Midas | Feed | UtilityAPI | Mqtt, Field(discriminator="kind")
+    OpenADR2 | GridX | Midas | Feed | UtilityAPI | Customer | Mqtt, Field(discriminator="kind")
 ]
 
-__all__ = ["AnySource", "Feed", "GridX", "Midas", "Mqtt", "OpenADR2", "PricingSource", "UtilityAPI"]
+__all__ = [
+    "AnySource",
+    "Customer",
+    "Feed",
+    "GridX",
+    "Midas",
+    "Mqtt",
+    "OpenADR2",
+    "PricingSource",
+    "UtilityAPI",
+]
