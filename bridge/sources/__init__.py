@@ -18,6 +18,13 @@ AnySource = Annotated[
 ]
 
 __all__ = [
-    "AnySource", "Customer", "Feed", "GridX", "Midas", "Mqtt", "OpenADR2", "PricingSource",
+    "AnySource",
+    "Customer",
+    "Feed",
+    "GridX",
+    "Midas",
+    "Mqtt",
+    "OpenADR2",
+    "PricingSource",
     "UtilityAPI",
-]  # fmt: skip
+]
