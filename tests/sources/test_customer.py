@@ -12,7 +12,10 @@ from bridge.config import read_settings
 from bridge.errors import SettingsError
 from bridge.notation import day_span
 from bridge.sources import Customer
-from bridge.usage import Contract, Stream
+from bridge.store import clients
+from bridge.store.files import beside
+from bridge.usage import Contract, Measured, Origin, Stream
+from bridge.wire.readings import reading
 from tests.customer import CLIENT, CONTRACT, CUSTOMER, SECRET, CustomerApi, report
 from tests.peers import SimClock, started
 from tests.sources.collecting import SECOND, scene_of
@@ -391,6 +394,42 @@ async def test_neither_secrets_nor_contracts_are_shown(peer, scene, source, logg
     shown = f"{logged} {made!r} {made.model_dump_json()} {scene.job} {scene.states} {marks}"
     for secret in (SECRET, CONTRACT, CUSTOMER, OTHER, OTHERS, *peer.tokens):
         assert secret not in shown
+
+
+async def test_another_bridge_may_be_asked_as_the_utility_is(
+    scene, source, settings, bridge, tmp_path
+):
+    contract = {"id": CONTRACT, "customer": CUSTOMER, "meters": ["m"], "clients": ["asp"]}
+    made = settings(contracts=[contract], store={"path": tmp_path / "upstream.db"})
+    begin = NOON - 2 * DAY
+    readings = [
+        reading(begin + n * HOUR, begin + (n + 1) * HOUR, Decimal(n) / 1000)
+        for n in range(48)
+        if n != 7
+    ]
+    planned = [reading(NOON, NOON + HOUR, Decimal("0.25"))]
+    async with bridge(made, SimClock(NOON)) as upstream:
+        with beside(upstream.store.path) as db:
+            scopes = clients.scopes_of("ven", ["usage:raw"])
+            secret = clients.add(db, "asp", scopes, None, datetime.now(UTC))
+        (tmp_path / "secret").write_text(secret)
+        origin = Origin("api", "test")
+        said = [
+            Measured(Stream("m", "import"), readings, origin),
+            Measured(Stream("m", "import", "subscription_pre"), planned, origin),
+        ]
+        await upstream.store.meters.keep(said, NOON, durable=True)
+        asked = source(base_url=f"{upstream.addresses['vtn']}/v1", client_id="asp")
+        async with scene.running(asked):
+            await scene.until(lambda: scene.job.last_success)
+            await scene.passing(MINUTE)
+    hours = [begin + n * HOUR for n in range(48) if n != 7]
+    assert [start for start, _ in scene.values(IMPORT)] == hours
+    assert [value for _, value in scene.values(IMPORT)] == [
+        Decimal(n) / 1000 for n in range(48) if n != 7
+    ]
+    assert scene.values(Stream("home", "import", "subscription_pre")) == [(NOON, Decimal("0.25"))]
+    assert scene.state("home") == "ok"
 
 
 def test_settings_that_cannot_be_meant_are_refused(tmp_path, source):

@@ -8,13 +8,13 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from pydantic import ValidationError
 
 from bridge.config import read_settings
 from bridge.errors import SettingsError
 from bridge.sources import UtilityAPI
-from bridge.usage import Stream
+from bridge.usage import Stream, UsageQuestion
 from tests.peers import SimClock, eventually, started
 from tests.sources.collecting import SECOND, scene_of
 from tests.utilityapi import (
@@ -615,6 +615,32 @@ async def test_a_signed_webhook_has_events_looked_for_at_once(peer, scene, sourc
         await eventually(lambda: len([a for a in peer.asked if a[2] == "events"]) == 2)
         await scene.passing(2 * MINUTE)
         assert len(scene.values(IMPORT)) == 100
+
+
+async def test_in_the_bridge_a_webhook_ends_as_readings_in_the_store(
+    peer, settings, bridge, clock, tmp_path, source
+):
+    peer.install("m1")
+    about = source(webhook_secret_file=tmp_path / "webhook", every="6h").model_dump()
+    async with bridge(settings([about]), clock) as running, ClientSession() as http:
+        job = running.health.job("source:home")
+        await eventually(lambda: clock.pass_time(SECOND) or job.last_success)
+        peer.collect("m1", hours(NOON - 5 * DAY, 100))
+        body = json.dumps({"events": peer.events[:1], "next": None}).encode()
+        url = f"{running.addresses['vtn']}/hooks/home"
+        async with http.post(url, data=body, headers=signed(body, "guessed")) as reply:
+            assert reply.status == 401
+        async with http.post(url, data=body, headers=signed(body)) as reply:
+            assert reply.status == 200
+        await eventually(lambda: clock.pass_time(SECOND) or peer.windows())
+        kept = []
+        while len(kept) < 100:
+            streams = await running.store.meters.streams(UsageQuestion(["home/m1"]))
+            for stream in streams:
+                kept = await running.store.meters.readings(stream, NOON - 9 * DAY, NOON, 1000)
+    assert [k.start for k in kept] == [NOON - 5 * DAY + n * HOUR for n in range(100)]
+    assert {(k.value, k.quality) for k in kept} == {(Decimal("0.25"), "revenue")}
+    assert {k.origin["kind"] for k in kept} == {"utilityapi"}
 
 
 async def test_a_token_goes_nowhere_but_to_the_address_of_the_settings(peer, scene, source, clock):
