@@ -192,7 +192,7 @@ class UtilityApi(Served):
             return problem(404, "not_found", "")
         edges = [datetime.fromisoformat(query[k]) for k in ("start", "end")]
         kept = self.chunks if path == "intervals" else self.bills
-        found = [c for uid in sorted(uids) for c in kept[uid]]
+        found = [c for uid in sorted(uids) for c in reversed(kept[uid])]  # the latest first
         if path == "bills":
             found = [
                 b for b in found if _inside(b["base"], edges, "bill_start_date", "bill_end_date")

@@ -25,6 +25,7 @@ DOWNLOADED = "downloaded"  # the mark of when something was downloaded last
 INTERVALS, BILLS = "intervals", "bills"
 LONGEST_WINDOW = 31  # days
 DAY = 86_400_000  # milliseconds
+UNREADY = "{}: not all is ready at UtilityAPI yet"
 T = TypeVar("T")
 
 
@@ -150,8 +151,8 @@ class Downloads:
                 for batch in self._measured(piece, chunks, seen):
                     yield batch
                 if page.incomplete:
-                    doubts.append(f"{piece.label}: not all is ready at UtilityAPI yet")
-                    return
+                    doubts.append(UNREADY.format(piece.label))
+                    return  # without a mark: it is asked for again
             if not _missing(covered, piece.span, seen):
                 break
         else:
@@ -186,10 +187,13 @@ class Downloads:
                 yield Batch(measured=found, history=True)
 
     async def _bills(self, piece: Window, doubts: list[str]) -> AsyncGenerator[Batch, None]:
-        async for _, bills in self._pages(BILLS, read_bills, piece, piece.span, doubts):
+        async for page, bills in self._pages(BILLS, read_bills, piece, piece.span, doubts):
             ours = [self._billed(piece, bill) for bill in bills if bill.meter == piece.uid]
             if ours:
                 yield Batch(measured=ours, history=True)
+            if page.incomplete:
+                doubts.append(UNREADY.format(piece.label))
+                return
         yield self._done(piece, piece.span)
 
     def _billed(self, piece: Window, bill: Bill) -> Measured:

@@ -50,6 +50,9 @@ class Scene:
             yield self
         finally:
             await stop(task)
+            # Who was stopped does not wait any more, though the clock remembers it.
+            self.clock._naps.clear()
+            self.clock._sleepers.clear()
 
     async def idle(self):
         """Return once the source waits for time to pass."""
