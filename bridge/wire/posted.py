@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.errors import WireError
-from bridge.notation import ZERO, from_json, millis, read_amount, read_time, to_utc
+from bridge.notation import ZERO, from_json, millis, read_amount, to_utc
 from bridge.usage import (
     DIRECTIONS,
     NET,
@@ -106,7 +106,10 @@ def _time(row: Mapping[str, Any], name: str) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise ValueError(f"{name}: write a time as RFC 3339, such as 2027-03-14T00:00:00-08:00")
-    return to_utc(read_time(moment.isoformat()))
+    try:
+        return to_utc(moment)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _amount(said: Any) -> Decimal:
