@@ -12,6 +12,7 @@ from sqlite_utils import Database, Migrations
 from bridge.store import series
 from bridge.store.packing import DAY, Kept, Painted
 from bridge.store.shapes import FIRST, OPENADR2, OPENADR3, PRICES
+from bridge.store.upstream_shapes import UPSTREAM_REPORTS
 from bridge.store.usage_shapes import USAGE
 
 migrations = Migrations("bridge")
@@ -56,6 +57,12 @@ def openadr2_vens(db: Database) -> None:
 def usage(db: Database) -> None:
     """Keep readings by stream and day; contracts, and to whom they are granted."""
     _run(db, USAGE)
+
+
+@migrations()
+def upstream_reports(db: Database) -> None:
+    """Keep what upstreams ask for, how far it was told, and what is being told."""
+    _run(db, UPSTREAM_REPORTS)
 
 
 def _run(db: Database, script: str) -> None:
