@@ -206,7 +206,7 @@ class Ven(OpenADRClient):
         self.forget()
 
     async def decline(self, message: Message) -> None:
-        """Answer what this VEN does not offer: to take reports, and where none are set to give any."""
+        """Answer what this VEN does not do: take reports, or give some where none are set."""
         request_id = str(message.payload.get("request_id") or "")
         if message.type == "oadrRegisterReport":
             await self._say(
