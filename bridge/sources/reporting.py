@@ -61,11 +61,18 @@ _OF_THE_MESSAGE = {400, 413, 415, 422}
 class Report(Frozen):
     """A resource of which the VTN is told, and the meter that measures it."""
 
-    resource: str = Field(max_length=128, pattern=r"^[^\s\x00-\x1f]([^\x00-\x1f]*[^\s\x00-\x1f])?$")
+    resource: str = Field(min_length=1, max_length=128)
     meter: str | None = Field(default=None, min_length=1, max_length=128)
     kind: Literal["usage", "status"] = "usage"
     every: SomeTime = timedelta(minutes=15)
     direction: Literal["import", "export", "net", "generation"] | None = None
+
+    @field_validator("resource")
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        if value != value.strip() or not value.isprintable():
+            raise ValueError("must be printable, and begin and end with no space")
+        return value
 
     @field_validator("every")
     @classmethod
