@@ -157,7 +157,7 @@ class _Parts:
         store = self.store
         await ingest(
             source, store.events, store.sources, store.prices, self.clock, job,
-            self.settings.adders,
+            self.settings.adders, store.reports,
         )  # fmt: skip
 
     def _announcement(self, address: str) -> Announcement:
