@@ -15,7 +15,13 @@ from tests.peers import SHARED, eventually, kept_readings
 
 GREEN = SHARED / "data" / "greenbutton"
 HOUR = timedelta(hours=1)
-ROW = {"meter": "m", "start": "2027-03-14T10:00:00Z", "end": "2027-03-14T11:00:00Z", "value": 1.25, "unit": "kWh"}
+ROW = {
+    "meter": "m",
+    "start": "2027-03-14T10:00:00Z",
+    "end": "2027-03-14T11:00:00Z",
+    "value": 1.25,
+    "unit": "kWh",
+}
 
 
 def green(values, start=espi.START, said=espi.SAID):
@@ -29,8 +35,13 @@ def kept(call, meter=None):
 async def test_readings_are_posted_as_json_and_csv(site):
     async with site() as call:
         one = await call("operate").post("/api/v1/readings", ROW)
-        assert (one.status, one.json) == (200, {"readings": 1, "new": 1, "updated": 0, "duplicates": 0, "outdated": 0})
-        again = await call("operate").post("/api/v1/readings", {"readings": [ROW, {**ROW, "value": "7.50", "direction": "export"}]})
+        assert (one.status, one.json) == (
+            200,
+            {"readings": 1, "new": 1, "updated": 0, "duplicates": 0, "outdated": 0},
+        )
+        again = await call("operate").post(
+            "/api/v1/readings", {"readings": [ROW, {**ROW, "value": "7.50", "direction": "export"}]}
+        )
         assert (again.json["new"], again.json["duplicates"]) == (1, 1)
         table = "meter,start,end,value,unit,direction\nm,2027-03-14T03:00:00-08:00,2027-03-14T12:00:00Z,2500,Wh,\n"
         text = await call("operate").post("/api/v1/readings", table, "text/csv")
@@ -63,12 +74,19 @@ async def test_a_client_writes_meters_of_its_own_and_reads_them(site):
     async with site() as call:
         await call("operate").post("/api/v1/readings", {**ROW, "meter": "alice-1"})
         for meter in ("alice-1", "m", "openadr3:alice:m"):
-            assert (await call("dev").post("/api/v1/readings", {**ROW, "meter": meter, "value": 9})).status == 200
+            assert (
+                await call("dev").post("/api/v1/readings", {**ROW, "meter": meter, "value": 9})
+            ).status == 200
         assert [r["amount"] for r in kept(call, "alice-1")] == [Decimal("1.25")]
-        seen = await call("alice").get("/api/v1/usage", resolution="daily", start="2027-03-14T00:00:00Z")
+        seen = await call("alice").get(
+            "/api/v1/usage", resolution="daily", start="2027-03-14T00:00:00Z"
+        )
         assert [(r["meter"], r["value"]) for r in seen.items] == [("alice-1", Decimal("1.25"))]
         assert {r["meter"] for r in kept(call)} == {
-            "alice-1", "openadr3:dev:alice-1", "openadr3:dev:m", "openadr3:dev:openadr3:alice:m"
+            "alice-1",
+            "openadr3:dev:alice-1",
+            "openadr3:dev:m",
+            "openadr3:dev:openadr3:alice:m",
         }
         refused = await call("read").post("/api/v1/readings", ROW)
         assert (refused.status, "operate" in refused.json["detail"]) == (403, True)
@@ -79,17 +97,27 @@ async def test_a_file_is_uploaded_under_its_own_limit(site, tmp_path):
     assert len(text) > 1_100_000, "larger than other bodies may be"
     async with site(usage={"largest_upload": len(text)}) as call:
         found = await call("operate").post("/api/v1/usage/import", text, "application/xml")
-        assert (found.status, found.json["readings"], found.json["new"]) == (200, 9600, 9600), found.text
+        assert (found.status, found.json["readings"], found.json["new"]) == (200, 9600, 9600), (
+            found.text
+        )
         again = await call("operate").post("/api/v1/usage/import", text, "application/xml")
-        assert (again.json["readings"], again.json["duplicates"], again.json["updated"]) == (9600, 9600, 0)
+        assert (again.json["readings"], again.json["duplicates"], again.json["updated"]) == (
+            9600,
+            9600,
+            0,
+        )
         large = await call("operate").post("/api/v1/usage/import", text + b" ", "application/xml")
         assert large.status == 413
         bad = await call("operate").post("/api/v1/usage/import", b"PK\x03\x04", "application/xml")
         assert (bad.status, "Green Button" in bad.json["detail"]) == (400, True)
-        named = await call("operate").post("/api/v1/usage/import", green(range(3)), "application/xml", meter="alice-1")
+        named = await call("operate").post(
+            "/api/v1/usage/import", green(range(3)), "application/xml", meter="alice-1"
+        )
         assert named.json["meters"] == ["alice-1"]
         assert (await call("alice").get("/api/v1/usage", meter="alice-1")).status == 200
-        assert (await call("alice").post("/api/v1/usage/import", text, "application/xml")).status == 403
+        assert (
+            await call("alice").post("/api/v1/usage/import", text, "application/xml")
+        ).status == 403
         assert not [p for p in tmp_path.iterdir() if p.name.startswith("upload-")]
 
 
@@ -104,7 +132,13 @@ async def test_files_in_a_folder_are_read_once_each_time_they_change(settings, b
 
     put("a.xml", green([1, 2, 3]))
     put("b.txt", b"not looked at")
-    source = {"kind": "greenbutton", "name": "inbox", "folder": folder, "meter": "m", "every": "50ms"}
+    source = {
+        "kind": "greenbutton",
+        "name": "inbox",
+        "folder": folder,
+        "meter": "m",
+        "every": "50ms",
+    }
     async with bridge(settings([source])) as running:
         path = running.store.path
         await eventually(lambda: len(kept_readings(path)) == 3)
@@ -116,7 +150,9 @@ async def test_files_in_a_folder_are_read_once_each_time_they_change(settings, b
         await eventually(lambda: not job.warning)
         os.utime(folder / "a.xml", (time.time() - 30, time.time() - 30))
         put("a.xml", green([1, 5, 3], said="2026-02-02T00:00:00Z"))
-        await eventually(lambda: [float(r["amount"]) for r in kept_readings(path)][:3] == [0.001, 0.005, 0.003])
+        await eventually(
+            lambda: [float(r["amount"]) for r in kept_readings(path)][:3] == [0.001, 0.005, 0.003]
+        )
 
 
 def command(folder, *words, status=0):
@@ -165,5 +201,7 @@ def test_recorded_files_are_imported_to_the_watt_hour(folder):
     assert sum(r["amount"] for r in kept_readings(folder / "bridge.db")) == Decimal("4425.305")
     parts = command(folder, *sorted(GREEN.glob("PGE*")))
     assert (parts["readings"], parts["duplicates"]) == (2280, 276)
-    unknown = {r["unit"] for r in kept_readings(folder / "bridge.db") if r["meter"].startswith("Sub")}
+    unknown = {
+        r["unit"] for r in kept_readings(folder / "bridge.db") if r["meter"].startswith("Sub")
+    }
     assert unknown == {""}, "its ReadingType contradicts itself: kept raw"
