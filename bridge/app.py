@@ -12,7 +12,7 @@ from typing import Protocol
 
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 
-from bridge.admin import Api, HealthPages, Metrics, Vitals
+from bridge.admin import Api, HealthPages, MeterPages, Metrics, Vitals
 from bridge.clock import Clock, WallClock
 from bridge.config import Settings
 from bridge.deliver import FanOut, Notifications, Publisher, Workers
@@ -231,7 +231,8 @@ class _Parts:
         pages = HealthPages(vitals, overview, self.clock)
         api = Api(overview, self.health, self.clock, self.ven_silence)
         metrics = Metrics(vitals, overview)
-        return [*pages.routes(), *metrics.routes(), *api.routes()]
+        meters = MeterPages(self.store.meters, self.store.contracts)
+        return [*pages.routes(), *metrics.routes(), *api.routes(), *meters.routes()]
 
 
 class _Vens:

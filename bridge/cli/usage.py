@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,16 @@ from bridge.config import Settings, read_settings
 from bridge.errors import BridgeError
 from bridge.intake import Taken, take_in
 from bridge.model import Document
-from bridge.notation import write_time
+from bridge.notation import read_time, write_time
 from bridge.store import contracts, open_store
 from bridge.store.files import beside
-from bridge.usage import Contract
+from bridge.usage import Contract, UsageQuestion
+from bridge.vtn.export import green_button
+
+
+@click.group(name="export")
+def exporting() -> None:
+    """Write what is known into files."""
 
 
 @click.group()
@@ -76,6 +84,48 @@ def _in_words(taken: Taken) -> str:
     lines += [f"dropped: {count} ({reason})" for reason, count in taken.dropped.items()]
     lines += [f"meter: {name}" for name in taken.meters]
     return "\n".join([*lines, *taken.problems])
+
+
+@command(exporting, "greenbutton", example="openadr-bridge export greenbutton house -o house.xml")
+@click.argument("meter")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="The file to write.")  # fmt: skip
+@click.option("--start", help="Readings that begin from here on, RFC 3339.")
+@click.option("--end", help="… and before this.")
+def export_greenbutton(
+    meter: str, output: Path, start: str | None, end: str | None, config: Path, as_json: bool
+) -> None:
+    """Write a meter's readings as a Green Button file (ESPI XML), which reads back the same."""
+    span = [None if said is None else _read_time(said) for said in (start, end)]
+    left_out = asyncio.run(_export(_store(config), meter, output, *span))
+    lines = [f"{what}: left out" for what in left_out]
+    result = {"file": str(output), "left_out": dict(left_out)}
+    say(result, "\n".join([f"{output} is written", *lines]), as_json=as_json)
+
+
+async def _export(
+    path: Path, meter: str, output: Path, start: datetime | None, end: datetime | None
+) -> Counter[str]:
+    left_out = Counter[str]()
+    async with open_store(path, beside=True) as store:
+        streams = await store.meters.streams(UsageQuestion(frozenset({meter})))
+        if not streams:
+            raise BridgeError(f"there is no meter {meter!r}; `meter list` shows those there are")
+        partial = output.with_name(output.name + ".partial")
+        with partial.open("wb") as file:
+            async for piece in green_button(
+                store.meters, streams, start, end, datetime.now(UTC), left_out
+            ):
+                file.write(piece)
+        partial.replace(output)
+    return left_out
+
+
+def _read_time(said: str) -> datetime:
+    try:
+        return read_time(said)
+    except ValueError as error:
+        raise BridgeError(f"{said!r}: write a time such as 2027-03-14T00:00:00-08:00") from error
 
 
 @command(meter, "list", example="openadr-bridge meter list")

@@ -1,7 +1,9 @@
 """`/api/v1/usage`: what was measured, what it amounts to, and what it cost."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -25,6 +27,7 @@ from bridge.usage import (
     UsageQuestion,
     UsageStore,
 )
+from bridge.vtn.export import green_button
 from bridge.vtn.settling import Settling
 from bridge.vtn.tables import write_rows
 from bridge.vtn.times import Time
@@ -67,6 +70,15 @@ class UsageQuery(Query):
     cursor: str | None = None
 
 
+class FileQuery(Query):
+    """What `GET /api/v1/usage/greenbutton` can be asked."""
+
+    meter: str
+    start: Time | None = None
+    end: Time | None = None
+    contract: None = None
+
+
 class CoverageQuery(Query):
     """What `GET /api/v1/usage/coverage` can be asked."""
 
@@ -98,6 +110,9 @@ class Usage:
                   answers=(200, 403, 404)),
             Route("GET", "/api/v1/usage/coverage", self.coverage, "usage:read",
                   "Of which times there are readings", CoverageQuery, answers=(200, 404)),
+            Route("GET", "/api/v1/usage/greenbutton", self.green_button, RAW,
+                  "A meter's readings as a Green Button file (ESPI XML)", FileQuery,
+                  answers=(200, 404)),
         ]  # fmt: skip
 
     async def meters(self, request: web.Request) -> web.Response:
@@ -156,8 +171,28 @@ class Usage:
             reply.headers["Link"] = f'<{request.url.update_query(cursor=after)}>; rel="next"'
         return reply
 
+    async def green_button(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/v1/usage/greenbutton: as it is kept; what ESPI cannot say is left out."""
+        query: FileQuery = read_query(request, FileQuery)
+        _check_span(query.start, query.end)
+        streams, _ = await self._streams(request[CALLER], query)
+        if not streams:
+            raise Problem(404, "there are no readings of this meter")
+        reply = web.StreamResponse(headers={
+            "Content-Type": "application/atom+xml; charset=utf-8",
+            "Content-Disposition": 'attachment; filename="usage.xml"',
+        })  # fmt: skip
+        pieces = green_button(
+            self._store, streams, query.start, query.end, self._clock.now(), Counter()
+        )
+        await reply.prepare(request)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await reply.write(piece)
+        return reply
+
     async def _streams(
-        self, caller: Caller, about: "UsageQuery | CoverageQuery"
+        self, caller: Caller, about: "UsageQuery | CoverageQuery | FileQuery"
     ) -> tuple[list[StreamInfo], Mapping[str, str]]:
         """Return the streams that are asked for and seen, and the program of each meter.
 
