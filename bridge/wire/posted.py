@@ -19,6 +19,7 @@ from bridge.usage import (
     Stream,
     kept_unit,
 )
+from bridge.wire.readings import reading
 
 REQUIRED = ("meter", "start", "end", "value")
 OPTIONAL = ("unit", "direction", "kind", "quality")
