@@ -50,7 +50,8 @@ def reading(
 def readings(
     values: Iterable[Any], start: int = START, length: int = 3600, **about: Any
 ) -> list[str]:
-    return [reading(start + n * length, value, length, **about) for n, value in enumerate(values)]
+    about = {"duration": length, **about}
+    return [reading(start + n * length, value, **about) for n, value in enumerate(values)]
 
 
 def block(rows: Sequence[str], start: Any = START, duration: Any = 86400) -> str:

@@ -16,6 +16,7 @@ from pathlib import PurePath
 from typing import IO, Any, NamedTuple
 from xml.etree.ElementTree import Element
 
+from bridge.errors import WireError
 from bridge.notation import LAST_YEAR, read_time
 from bridge.usage import USAGE, Measured, Origin, Reading, Stream
 from bridge.wire.greenbutton_blocks import BLOCK, MOST, Blocks, Columns, Locals, to_readings
@@ -26,6 +27,8 @@ from bridge.wire.greenbutton_spool import Spool
 from bridge.wire.greenbutton_times import oddities
 
 TOLD, KNOWN = 20, 1_000  # problems that are told one by one, and that are told apart
+LONGEST = 2_000  # characters of an address that are looked at
+DEFINED = 100_000  # things that may be said of measurements
 PART = 1_000  # elements in a block from which on it is read before its end
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TRUNCATED, TWICE = "truncated", "same time said twice with another value"
@@ -71,6 +74,8 @@ class Files:
         self._names: list[str] = []
         self._number = -1
         self._open, self._later = Spool(temporary), Spool(temporary)
+        self._defined = 0
+        self._kept = 0  # readings that are held
         self._sure: dict[tuple[str, ...], _Known] = {}
         self._held: dict[tuple[int, Stream], _Held] = {}
         self._ready: list[Measured] = []
@@ -116,7 +121,7 @@ class Files:
         self._number += 1
         self._names.append(name)
         self._book.files.append(Definitions())
-        self._sure, self._blocks.fractions = {}, False
+        self._sure, self._blocks.rounded = {}, False
 
     def _read(self, growing: Growing) -> Iterator[Measured]:
         for entries, unfinished in growing.pieces():
@@ -130,8 +135,10 @@ class Files:
         if growing.cut:
             self._tell(f"{growing.cut}; what came before is read")
             self.dropped[TRUNCATED] += 1
-        if self._blocks.fractions:
-            self._tell(f"{self._names[-1]}: has times in fractions of a second: rounded to 1/1000")
+        if self._blocks.rounded:
+            self._tell(
+                f"{self._names[-1]}: has fractions of a second, which are rounded to thousandths"
+            )
 
     def _entry(self, entry: Element) -> tuple[Links, str, list[Columns]]:
         """Return the links of an entry, when it was said, and its readings; learn the rest."""
@@ -141,7 +148,7 @@ class Files:
         for child in entry:
             name = self._local[child.tag]
             if name == "link":
-                href = child.get("href", "")
+                href = child.get("href", "")[:LONGEST]
                 known = links.get(child.get("rel", "").strip(), [href])
                 if href not in known:
                     known.append(href)
@@ -178,6 +185,9 @@ class Files:
 
     def _thing(self, thing: Element, links: Links, identity: str, updated: str) -> None:
         kind, mine, name = self._local[thing.tag], self._book.files[-1], self._names[-1]
+        self._defined += kind in {"ReadingType", "MeterReading", "UsagePoint"}
+        if self._defined > DEFINED:
+            raise WireError(f"{name}: more than {DEFINED} things are said of measurements")
         if kind == "ReadingType":
             said = read_reading_type(self._fields(thing))
             if said is None:
@@ -216,7 +226,7 @@ class Files:
             place = place_of(links)
             what = self._book.surely(self._number, place) if place.point else None
             if what and place.point:
-                known = _Known(self._stream(place.point, what), what)
+                known = _Known(self._stream(self._number, place.point, what), what)
                 if links.up:
                     self._sure[links.up] = known
         if known:
@@ -233,36 +243,39 @@ class Files:
             point = (found and (found.path or found.id)) or PurePath(self._names[number]).stem
         what = self._book.type_of(number, place)
         if what:
-            return _Known(self._stream(point, what), what)
+            return _Known(self._stream(number, point, what), what)
         reading = place.readings[0] if place.readings else "a block"
-        self._tell(f"{self._names[number]}: nothing says what {reading} measures: kept as it is")
+        self._tell(
+            f"{self._names[number]}: nothing says what {reading[-99:]} measures: kept as it is"
+        )
         others = {
             p.readings[:1] for n, p in self._waiting
             if p.point == place.point and not self._book.type_of(n, p)
         }  # fmt: skip
         kind = f"{USAGE}.{reading.rpartition('/')[2]}" if len(others) > 1 else USAGE
         what = UNTYPED._replace(kind=kind)
-        return _Known(self._stream(point, what), what)
+        return _Known(self._stream(number, point, what), what)
 
-    def _stream(self, point: str, what: ReadingType) -> Stream:
-        meter = self.meters.get(point) or self._named(point)
+    def _stream(self, number: int, point: str, what: ReadingType) -> Stream:
+        name = self._names[number]
+        meter = self.meters.get(point) or self._named(name, point)
         stream = Stream(meter, what.direction, what.kind, what.unit, what.currency)
         if not stream.unit and what.details:
-            self._tell(f"{self._names[self._number]}: says no unit of what {meter} measures")
+            self._tell(f"{name}: says no unit of what {meter} measures")
         if self._details.setdefault(stream, what.details) != what.details:
             self._tell(
-                f"{self._names[self._number]}: measures {stream.direction} {stream.kind} of {meter}"
+                f"{name}: measures {stream.direction} {stream.kind} of {meter}"
                 " in ways that are not told apart: of one time, what is said last is kept"
             )
         return stream
 
-    def _named(self, point: str) -> str:
+    def _named(self, file: str, point: str) -> str:
         name = meter_of(point) if self._meter is None else self._meter
         if self._meter is not None and self.meters:
             name = f"{name}/{meter_of(point).rpartition('/')[2]}"
             if name in self.meters.values():
                 name = f"{self._meter}/{meter_of(point)}"
-            self._tell(f"{self._names[self._number]}: has another meter, {point}: kept as {name}")
+            self._tell(f"{file}: has another meter, {point}: kept as {name}")
         self.meters[point] = name
         return name
 
@@ -277,15 +290,17 @@ class Files:
         if held is None:
             held = self._held[key] = _Held(said, [])
         held.readings.extend(readings)
+        self._kept += len(readings)
         if len(held.readings) >= MOST:
             self._release(key)
-        elif len(self._held) > MOST // 10:
+        elif self._kept > 4 * MOST or len(self._held) > MOST:
             self._release()
 
     def _release(self, *keys: tuple[int, Stream]) -> None:
         """Let go of what is kept, of these streams or of all."""
         for key in keys or list(self._held):
             said, readings = self._held.pop(key)
+            self._kept -= len(readings)
             readings = self._last_said_of(readings)
             origin = Origin("greenbutton", reference=self._names[key[0]])
             for n in range(0, len(readings), MOST):

@@ -84,7 +84,7 @@ class Blocks:
     """Reads readings, and counts those that are left out."""
 
     def __init__(self, local: Locals, dropped: Counter[str]) -> None:
-        self.fractions = False  # whether times were said in fractions of a second
+        self.rounded = False  # whether times were said finer than they are kept
         self._local, self._dropped = local, dropped
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self._qualities = _Qualities()
@@ -225,17 +225,17 @@ class Blocks:
 
     def _millis(self, text: str) -> int | None:
         try:
-            seconds = read_amount(text)
+            millis = _amount(text) * 1000
         except ValueError:
             return None
-        self.fractions |= seconds != seconds.to_integral_value()
-        return int((seconds * 1000).to_integral_value())
+        self.rounded |= millis != int(millis)
+        return round(millis)
 
     def _cost(self, text: str | None) -> int | None:
         if not (text and text.strip()):
             return None
         try:
-            cost = read_amount(text)
+            cost = _amount(text)
         except ValueError:
             cost = Decimal("NaN")
         if cost.is_nan() or cost != int(cost) or abs(cost) > LARGEST:
@@ -264,11 +264,17 @@ def _numbers(texts: Texts, least: int, most: int) -> list[int] | None:
     return numbers if plain and least <= min(numbers) and max(numbers) <= most else None
 
 
+def _amount(text: str) -> Decimal:
+    if "_" in text:
+        raise ValueError(f"{text[:40]!r} is not an amount")
+    return read_amount(text)
+
+
 def _value(text: str | None) -> tuple[int | str, int]:
     if not (text and text.strip()):
         raise _Left(NO_VALUE)
     try:
-        sign, digits, exponent = read_amount(text).as_tuple()
+        sign, digits, exponent = _amount(text).as_tuple()
     except ValueError as error:
         raise _Left(NO_NUMBER) from error
     number = int("".join(map(str, digits)))

@@ -81,8 +81,8 @@ UNTYPED = ReadingType()  # of readings of which nobody says what they are
 
 
 def code(text: str | None) -> str:
-    """Return a code as it is looked up: without spaces and leading zeros."""
-    said = (text or "").strip()[:MOST_DIGITS]
+    """Return a code as it is looked up: without needless spaces and zeros."""
+    said = " ".join((text or "").split())[:MOST_DIGITS]
     return str(int(said)) if said.isascii() and said.isdigit() else said
 
 

@@ -12,6 +12,7 @@ from bridge.wire.greenbutton_blocks import BLOCK, Locals
 PIECE = 64 * 1024  # bytes that are read at a time
 FURTHEST = 1024 * 1024  # bytes in which a feed must begin
 LARGEST = 32 * 1024 * 1024  # bytes of anything that can only be looked at as a whole
+ARCHIVE = b"PK\x03\x04"
 RIGHT = "a Green Button file is XML that begins with <feed>"
 # In any encoding; an address, too, may end with it
 _BLOCK = re.compile(rb"[<:]\0?I\0?n\0?t\0?e\0?r\0?v\0?a\0?l\0?B\0?l\0?o\0?c\0?k")
@@ -40,6 +41,8 @@ def check(name: str, file: BinaryIO) -> None:
     try:
         for _ in range(FURTHEST // PIECE):
             piece = file.read(PIECE)
+            if piece.startswith(ARCHIVE):
+                raise WireError(f"{name}: is a zip archive; take the file out of it")
             parser.Parse(piece, not piece)
     except _Begun:
         return
@@ -50,21 +53,22 @@ def check(name: str, file: BinaryIO) -> None:
 
 def in_order(files: Sequence[tuple[str, Opened]]) -> list[tuple[str, Opened]]:
     """Return the files, checked, those without readings first: they say what the others hold."""
-    ordered: tuple[list[tuple[str, Opened]], list[tuple[str, Opened]]] = [], []
+    first: list[tuple[str, Opened]] = []
+    last: list[tuple[str, Opened]] = []
     for name, opened in files:
         with opened() as file:
             check(name, file)
-        with opened() as file:
-            ordered[len(files) > 1 and _has_blocks(file)].append((name, opened))
-    return [*ordered[0], *ordered[1]]
+        (last if len(files) == 1 or _has_blocks(opened) else first).append((name, opened))
+    return [*first, *last]
 
 
-def _has_blocks(file: BinaryIO) -> bool:
+def _has_blocks(opened: Opened) -> bool:
     before = b""
-    while piece := file.read(16 * PIECE):
-        if _BLOCK.search(before + piece):
-            return True
-        before = piece[-32:]
+    with opened() as file:
+        while piece := file.read(16 * PIECE):
+            if _BLOCK.search(before + piece):
+                return True
+            before = piece[-32:]
     return False
 
 

@@ -5,7 +5,6 @@ that have nothing to do with each other, so what a block's own file says goes be
 others say, and what several others say differently is not used.
 """
 
-import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -13,9 +12,7 @@ from urllib.parse import quote, unquote
 
 from bridge.wire.greenbutton_codes import ReadingType
 
-_BELOW = re.compile(r".*?((?:[^/]+/[^/]+/)?UsagePoint/.*)")
-_POINT = re.compile(r".*?UsagePoint/[^/]+")
-_METER_READING = re.compile(r".*MeterReading/[^/]+")
+POINT, METER_READING = "UsagePoint", "MeterReading"
 
 # Below this stand the usage points of our own files, by the whole name of a meter
 _OWN = "RetailCustomer/openadr-bridge/UsagePoint/"
@@ -105,9 +102,9 @@ def path_of(href: str) -> str:
     text = href.strip().partition("?")[0]
     _, resource, below = text.rpartition("/resource/")
     if not resource:
-        below = text.partition("://")[2].partition("/")[2] if "://" in text else text
-        found = _BELOW.fullmatch(below)
-        below = found[1] if found else below
+        parts = (text.partition("://")[2].partition("/")[2] if "://" in text else text).split("/")
+        at = parts.index(POINT) if POINT in parts else 2
+        below = "/".join(parts[max(at - 2, 0) :])
     return below.strip("/").removeprefix("Batch/")
 
 
@@ -118,7 +115,15 @@ def type_path(href: str) -> str:
 
 def point_of(paths: Iterable[str]) -> str | None:
     """Return the path of the usage point that one of these paths is at or below."""
-    return next((found[0] for path in paths if (found := _POINT.match(path))), None)
+    return next((found for path in paths if (found := _down_to(path, POINT))), None)
+
+
+def _down_to(path: str, kind: str) -> str | None:
+    """Return a path as far as the first thing of a kind at or below its usage point."""
+    parts = path.split("/")
+    start = parts.index(POINT) if POINT in parts else 0
+    end = parts.index(kind, start) + 2 if kind in parts[start:] else len(parts) + 1
+    return "/".join(parts[:end]) if end <= len(parts) and parts[end - 1] else None
 
 
 def meter_of(point: str) -> str:
@@ -137,7 +142,7 @@ def point_for(meter: str) -> str:
 def place_of(links: Links) -> Place:
     """Return where a block belongs, by its links: up first, then itself, then what it names."""
     paths = tuple(map(path_of, (*links.up, *links.own, *links.related)))
-    readings = [found[0] for path in paths if (found := _METER_READING.match(path))]
+    readings = [found for path in paths if (found := _down_to(path, METER_READING))]
     return Place(tuple(dict.fromkeys(readings)), point_of(paths), paths)
 
 

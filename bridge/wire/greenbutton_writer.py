@@ -231,12 +231,20 @@ class _Export:
         return self._qualities[words]
 
 
-def _entry(path: str, kind: str, content: str, when: datetime, related: Sequence[str] = ()) -> str:
+def _entry(
+    path: str,
+    kind: str,
+    content: str,
+    when: datetime,
+    related: Sequence[str] = (),
+    title: str = "",
+) -> str:
     links = "".join(f'<link rel="related" href="{BASE}{other}"/>' for other in related)
     time = write_time(when)
     return (
         f'<entry><id>{_id(path)}</id><link rel="self" href="{BASE}{path}"/>'
-        f'<link rel="up" href="{BASE}{path.rpartition("/")[0]}"/>{links}<title>{_text(title or kind)}</title>'
+        f'<link rel="up" href="{BASE}{path.rpartition("/")[0]}"/>{links}'
+        f"<title>{_text(title or kind)}</title>"
         f'<content type="application/xml"><{kind} xmlns="http://naesb.org/espi">{content}</{kind}>'
         f"</content><published>{time}</published><updated>{time}</updated></entry>\n"
     )
