@@ -36,7 +36,8 @@ async def green_button(
         if stream.first is None or stream.last is None:
             return
         since = max(start or stream.first, stream.first)
-        until = min(end or stream.last, stream.last) + timedelta(milliseconds=1)
+        last = stream.last + timedelta(milliseconds=1)  # one of no length may stand at its end
+        until = min(end or last, last)
         while found := page(stream, since, until):
             yield from _runs(stream, found)
             since = found[-1].start + timedelta(milliseconds=1)
