@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from bridge.usage import Known, Measured, Origin, StreamInfo, UsageStore
-from bridge.wire import greenbutton_writer
+from bridge.wire import greenbutton
 from bridge.wire.readings import hundred_thousandths, reading
 
 AT_ONCE = 5_000  # readings
@@ -42,7 +42,7 @@ async def green_button(
             yield from _runs(stream, found)
             since = found[-1].start + timedelta(milliseconds=1)
 
-    pieces = greenbutton_writer.write(
+    pieces = greenbutton.write(
         streams[0].meter, [(stream.stream, runs(stream)) for stream in streams],
         now=now, zone=streams[0].zone, left_out=left_out,
     )  # fmt: skip

@@ -11,7 +11,15 @@ from tests.usage.test_api import QUARTER, SPAN, START, filled
 
 def facts(path, meter):
     return sorted(
-        (r["direction"], r["kind"], r["unit"], r["start"], r["length"], r["amount"], r["quality"] or "")
+        (
+            r["direction"],
+            r["kind"],
+            r["unit"],
+            r["start"],
+            r["length"],
+            r["amount"],
+            r["quality"] or "",
+        )
         for r in kept_readings(path)
         if r["meter"] == meter
     )
@@ -21,13 +29,27 @@ async def test_what_is_exported_reads_back_the_same(site, tmp_path):
     async with site() as call:
         await filled(call)
         await call.keep(
-            measured("alice-1", run(START, QUARTER, ["-0.0005", "12345678901.25"] * 50, quality="estimated", cost=7), direction="export"),
+            measured(
+                "alice-1",
+                run(
+                    START, QUARTER, ["-0.0005", "12345678901.25"] * 50, quality="estimated", cost=7
+                ),
+                direction="export",
+            ),
             measured("alice-1", run(START, HOUR, [1]), kind="subscription_pre"),
             measured("alice-1", run(START, HOUR, [5, "6.5"]), kind="demand", unit="KW"),
         )
         file = await call("alice").get("/api/v1/usage/greenbutton", meter="alice-1")
-        assert (file.status, file.headers["Content-Type"]) == (200, "application/atom+xml; charset=utf-8")
-        part = await call("alice").get("/api/v1/usage/greenbutton", meter="alice-1", start=SPAN["start"], end="2027-03-13T00:30:00-08:00")
+        assert (file.status, file.headers["Content-Type"]) == (
+            200,
+            "application/atom+xml; charset=utf-8",
+        )
+        part = await call("alice").get(
+            "/api/v1/usage/greenbutton",
+            meter="alice-1",
+            start=SPAN["start"],
+            end="2027-03-13T00:30:00-08:00",
+        )
         assert part.text.count("<IntervalReading>") == 2 + 2 + 1
         for meter in ("bob-1", "nothing"):
             assert (await call("alice").get("/api/v1/usage/greenbutton", meter=meter)).status == 404
@@ -45,10 +67,19 @@ async def test_what_is_exported_reads_back_the_same(site, tmp_path):
     (tmp_path / "other" / "bridge.db").unlink()
     command(tmp_path / "other", "import", "greenbutton", str(tmp_path / "b.xml"))
     assert facts(tmp_path / "other" / "bridge.db", "alice-1") == again
-    assert "no meter" in command(tmp_path, "export", "greenbutton", "nothing", "-o", "c.xml", status=1)
+    assert "no meter" in command(
+        tmp_path, "export", "greenbutton", "nothing", "-o", "c.xml", status=1
+    )
 
 
 def command(folder, *words, status=0):
-    done = subprocess.run([sys.executable, "-m", "bridge", *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "bridge", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == status, done.stderr
     return done.stdout + done.stderr

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from bridge.errors import WireError
 from bridge.usage import Stream
-from bridge.wire import greenbutton
+from bridge.wire.greenbutton import files as greenbutton
 from bridge.wire.greenbutton import Files
-from bridge.wire.greenbutton_feed import LARGEST
+from bridge.wire.greenbutton.feed import LARGEST
 from tests import greenbutton as gb
 from tests.peers import LONG
 from tests.wire.test_greenbutton import ENERGY, only, read, totals

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from bridge.usage import Measured, Origin, Reading, Stream
 from bridge.wire.greenbutton import Files
-from bridge.wire.greenbutton_codes import CURRENCIES, QUALITIES, UNITS
-from bridge.wire.greenbutton_times import local_times
-from bridge.wire.greenbutton_writer import reading_type, write
+from bridge.wire.greenbutton.codes import CURRENCIES, QUALITIES, UNITS
+from bridge.wire.greenbutton.times import local_times
+from bridge.wire.greenbutton.writer import reading_type, write
 from tests import greenbutton as gb
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, 250_000, tzinfo=UTC)

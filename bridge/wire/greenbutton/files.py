@@ -19,12 +19,12 @@ from xml.etree.ElementTree import Element
 from bridge.errors import WireError
 from bridge.notation import LAST_YEAR, read_time
 from bridge.usage import USAGE, Measured, Origin, Reading, Stream
-from bridge.wire.greenbutton_blocks import BLOCK, MOST, Blocks, Columns, Locals, to_readings
-from bridge.wire.greenbutton_codes import SERVICES, UNTYPED, ReadingType, code, read_reading_type
-from bridge.wire.greenbutton_feed import Growing, Opened, in_order
-from bridge.wire.greenbutton_links import Book, Definitions, Links, Place, meter_of, place_of
-from bridge.wire.greenbutton_spool import Spool
-from bridge.wire.greenbutton_times import oddities
+from bridge.wire.greenbutton.blocks import BLOCK, MOST, Blocks, Columns, Locals, to_readings
+from bridge.wire.greenbutton.codes import SERVICES, UNTYPED, ReadingType, code, read_reading_type
+from bridge.wire.greenbutton.feed import Growing, Opened, in_order
+from bridge.wire.greenbutton.links import Book, Definitions, Links, Place, meter_of, place_of
+from bridge.wire.greenbutton.spool import Spool
+from bridge.wire.greenbutton.times import oddities
 
 TOLD, KNOWN = 20, 1_000  # problems that are told one by one, and that are told apart
 LONGEST = 2_000  # characters of an address that are looked at

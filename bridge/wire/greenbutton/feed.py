@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 from xml.parsers import expat
 
 from bridge.errors import WireError
-from bridge.wire.greenbutton_blocks import BLOCK, Locals
+from bridge.wire.greenbutton.blocks import BLOCK, Locals
 
 PIECE = 64 * 1024  # bytes that are read at a time
 FURTHEST = 1024 * 1024  # bytes in which a feed must begin

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 
 from bridge.notation import LAST_YEAR, read_amount
 from bridge.usage import Reading
-from bridge.wire.greenbutton_codes import ReadingType, quality
+from bridge.wire.greenbutton.codes import ReadingType, quality
 
 LARGEST = 2**63 - 1  # that is kept as a number
 LATEST = (LAST_YEAR - 1970) * 31_556_952  # seconds

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 
 from bridge.notation import write_time
 from bridge.usage import DEMAND, USAGE, Measured, Reading, Stream, kept_unit
-from bridge.wire.greenbutton_codes import (
+from bridge.wire.greenbutton.codes import (
     CURRENCIES,
     DIRECTIONS,
     KINDS,
@@ -26,8 +26,8 @@ from bridge.wire.greenbutton_codes import (
     UNITS,
     read_reading_type,
 )
-from bridge.wire.greenbutton_links import point_for
-from bridge.wire.greenbutton_times import local_times
+from bridge.wire.greenbutton.links import point_for
+from bridge.wire.greenbutton.times import local_times
 
 BASE = "/espi/1_1/resource/"
 DAY = 86_400_000  # milliseconds

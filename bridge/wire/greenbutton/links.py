@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
-from bridge.wire.greenbutton_codes import ReadingType
+from bridge.wire.greenbutton.codes import ReadingType
 
 POINT, METER_READING = "UsagePoint", "MeterReading"
 
