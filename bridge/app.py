@@ -222,7 +222,11 @@ class _Parts:
             return (await taken(files, store.meters, self.clock, meter=meter, zone=zone)).document
 
         return Intake(
-            store.meters, take_in, self.settings.usage.largest_upload, store.path.parent, self.clock
+            store.meters,
+            take_in,
+            self.settings.usage.largest_upload,
+            store.path.with_name(f"{store.path.name}.uploads"),
+            self.clock,
         )
 
     def admin_routes(self) -> list[Route]:

@@ -148,7 +148,9 @@ async def test_info_says_what_is_known(site):
     async with site() as call:
         bearer = (await token(call, "ann")).text
         found = await asked(call, bearer, "/v1/customer/info")
-        assert found.json == {"contractId": ALICE[0], "customerUuid": ALICE[1]}
+        assert found.json == {
+            "contractId": ALICE[0], "customerUuid": ALICE[1], "rateCode": "EELEC", "circuitId": "013532223",
+        }  # fmt: skip
         assert (await asked(call, bearer, "/stage/v1/customer/info")).json == found.json
 
 

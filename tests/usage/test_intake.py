@@ -118,7 +118,7 @@ async def test_a_file_is_uploaded_under_its_own_limit(site, tmp_path):
         assert (
             await call("alice").post("/api/v1/usage/import", text, "application/xml")
         ).status == 403
-        assert not [p for p in tmp_path.iterdir() if p.name.startswith("upload-")]
+        assert list((tmp_path / "bridge.db.uploads").iterdir()) == []
 
 
 async def test_files_in_a_folder_are_read_once_each_time_they_change(settings, bridge, tmp_path):
