@@ -209,6 +209,7 @@ def floored(moment: datetime, step: timedelta) -> datetime:
 
 
 Wanted = tuple[Asked, Plan]
+Spot = tuple[str, datetime]  # rID and start of an interval
 
 
 class Cell(NamedTuple):
@@ -229,8 +230,9 @@ class Update:
     made: datetime
     body: str  # an oadrSignedObject; nothing where there is nothing to say
     reach: Mapping[str, datetime] = field(default_factory=dict)  # rID → told up to
-    gaps: Sequence[tuple[str, datetime]] = ()  # rID and start of what it says is not known
-    filled: Sequence[tuple[str, datetime]] = ()  # of what was a gap, and is known now
+    gaps: Sequence[Spot] = ()  # what it says is not known
+    filled: Sequence[Spot] = ()  # what was not known once, and is said now
+    held: Sequence[Spot] = ()  # what it leaves out, as it may come to be known soon
     tries: int = 0  # how often the upstream would not have it
 
 
@@ -323,5 +325,5 @@ class ReportMemory(Protocol):
     async def settle(self, key: int, update: Update, at: datetime) -> None:
         """Note that an update was taken, or is given up: what it covers was told."""
 
-    async def gaps(self, key: int) -> Mapping[str, list[datetime]]:
-        """Return what was told as not known: rID → starts, in order."""
+    async def gaps(self, key: int, *, told: bool) -> Mapping[str, list[datetime]]:
+        """Return what was told as not known, or was left out so far: rID → starts, in order."""

@@ -4,6 +4,7 @@ What the VTN asks for is kept before it is answered; an update is kept before it
 counts as told once the VTN has taken it. Trouble with reports never keeps events waiting.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,11 +19,8 @@ from bridge.errors import SourceError, Unreachable
 from bridge.model import Frozen
 from bridge.notation import SomeTime
 from bridge.reporting import (
-    HISTORY_USAGE,
     LONGEST,
     METADATA,
-    REPORTS,
-    TELEMETRY_STATUS,
     Account,
     Asked,
     Offer,
@@ -31,31 +29,25 @@ from bridge.reporting import (
     Running,
     Update,
     Wanted,
-    plan,
 )
+from bridge.sources.requested import judge, too_fine
 from bridge.sources.updates import Updates
 from bridge.sources.ven import OK, Status, Ven, code_of
 from bridge.supervise import LONGEST_WAIT, back_off
 from bridge.wire import openadr2_telemetry as wire
 from bridge.wire.openadr2_requests import request_id
-from bridge.wire.openadr2_telemetry import (
-    INVALID_DATA,
-    INVALID_ID,
-    NOT_ALLOWED,
-    NOT_SUPPORTED,
-    Cancelled,
-    Refused,
-)
+from bridge.wire.openadr2_telemetry import INVALID_ID, Cancelled, Refused
 from bridge.wire.openleadr import Message
 
 log = structlog.get_logger()
 
 MOST_REQUESTS = 50  # reports that one VTN is told at a time
-MOST_INTERVALS = 100_000  # of what is over, that one request may ask for
 MOST_TRIES = 3  # to tell what the VTN will not have
 LONGEST_TRY = timedelta(days=1)  # to tell what the VTN fails at
 # HTTP statuses that speak of the very message; others may be of the moment
 _OF_THE_MESSAGE = {400, 413, 415, 422}
+# What there may be trouble with, beside single reports, whose keys are positive
+_REACH, _OFFER = 0, -1
 
 
 class Report(Frozen):
@@ -101,9 +93,9 @@ class Reporting:
         self._updates = Updates(self._offer, memory)
         self._account = Account()
         self._next: datetime | None = None  # when something is due that no poll brings
-        self._failures = 0  # to reach the VTN, in a row
-        self._later: dict[int | None, datetime] = {}  # report, or all → not before
-        self._troubles: dict[int | None, str] = {}
+        self._failures: Counter[int] = Counter()  # in a row
+        self._later: dict[int, datetime] = {}  # what → not before
+        self._troubles: dict[int, str] = {}
         self._notices: list[str] = []
 
     @property
@@ -142,35 +134,39 @@ class Reporting:
         """Do what is due: tell what can be reported, confirm requests, send one update."""
         now = self._clock.now()
         await self._memory.look(self._source, now)
-        self._next = self._waiting(None, now)
+        self._next = self._waiting(_REACH, now)
         if self._next:
             return
         try:
             if self._account.offered != self._offer.digest:
-                await self.register()
+                await self._register(now)
             await self._confirm()
             await self._send(now)
-            self._failures = 0
-            self._later.pop(None, None)
-            self._troubles.pop(None, None)
+            self._is_well(_REACH)
         except SourceError as error:
             if isinstance(error, Unreachable):  # it may be another when it comes back
                 await self.tell_anew()
-            self._failures += 1
-            self._put_off(None, now, self._failures)
-            self._troubles[None] = f"reports cannot be told: {error}"
+            self._has_failed(_REACH, now, f"reports cannot be told: {error}")
 
     # --- what is offered, and asked for --------------------------------------------------------
 
-    async def register(self) -> None:
+    async def _register(self, now: datetime) -> None:
         """Tell the VTN all that can be reported, and take what it asks for in answer."""
-        now, name = self._clock.now(), str(uuid4())
-        message = await self._ven.tell_report(
-            wire.write_offer(self._offer, self._ven_id, name, now, self._account.wanted_by)
-        )
+        until = self._waiting(_OFFER, now)
+        if until:
+            return self._wake(until)
+        name = str(uuid4())
+        try:
+            message = await self._ven.tell_report(
+                wire.write_offer(self._offer, self._ven_id, name, now, self._account.wanted_by)
+            )
+        except Status as error:
+            return self._has_failed(_OFFER, now, f"reports cannot be registered: {error}")
         code, said = code_of(message)
         if code != OK or message.type not in {"oadrRegisteredReport", "oadrResponse"}:
-            raise SourceError(f"the VTN answered {message.type} {code}: {said}")
+            why = f"the VTN answered {message.type} {code}: {said}"
+            return self._has_failed(_OFFER, now, f"reports cannot be registered: {why}")
+        self._is_well(_OFFER)
         if not self._offer.reports:
             await self._memory.forget(self._source, offer=True)
             return await self._reload()
@@ -219,53 +215,25 @@ class Reporting:
         """Return what of a message's requests is accepted, what refused, and a METADATA request."""
         wanted: list[Wanted] = []
         refused: list[Refused] = []
-        metadata = ""
+        metadata, known = "", set(self._pending())
         for asked in wire.read_requests(message.element):
             if isinstance(asked, Asked) and asked.specifier == METADATA:
                 metadata = asked.request_id
                 continue
-            judged = self._judged(asked, wanted) if isinstance(asked, Asked) else asked
+            room = asked.request_id in known or len(known) < MOST_REQUESTS
+            judged: Wanted | Refused = (
+                asked
+                if isinstance(asked, Refused)
+                else judge(asked, self._offer, self._clock.now(), room=room)
+            )
             if isinstance(judged, Refused):
                 refused.append(judged)
             else:
                 wanted.append(judged)
-                self._notice(judged)
+                if judged[0].request_id not in known:  # it is said once
+                    self._notices += too_fine(judged, self._offer)
+                known.add(judged[0].request_id)
         return wanted, refused, metadata
-
-    def _judged(self, asked: Asked, others: Sequence[Wanted]) -> Wanted | Refused:
-        """Return a request with its plan, or why it is refused."""
-        found = [self._offer.find(asked.specifier, r_id) for r_id in asked.r_ids]
-        resources = [resource for resource in found if resource]
-        known = {*self._pending(), *(other.request_id for other, _ in others)}
-        now = self._clock.now()
-        if len(resources) < len(found) or not found:
-            what = "rID" if asked.specifier in self._offer.reports else "reportSpecifierID"
-            return Refused(asked.request_id, INVALID_ID, f"the {what} is none that is offered")
-        if REPORTS[asked.specifier] == HISTORY_USAGE and not asked.start:
-            return Refused(asked.request_id, INVALID_DATA, "history needs a reportInterval")
-        if asked.request_id not in known and len(known) >= MOST_REQUESTS:
-            return Refused(asked.request_id, NOT_ALLOWED, f"{MOST_REQUESTS} reports are told")
-        try:
-            made = plan(asked, max(resource.every for resource in resources), now)
-        except (ValueError, OverflowError) as error:
-            return Refused(asked.request_id, INVALID_DATA, str(error))
-        if ((made.end or now) - made.origin) // made.step > MOST_INTERVALS:
-            return Refused(asked.request_id, NOT_SUPPORTED, f"more than {MOST_INTERVALS} intervals")
-        return asked, made
-
-    def _notice(self, wanted: Wanted) -> None:
-        """Say once that intervals are asked for that no reading fills."""
-        asked, made = wanted
-        if asked.request_id in self._pending() or REPORTS[asked.specifier] == TELEMETRY_STATUS:
-            return
-        for r_id in asked.r_ids:
-            resource = self._offer.find(asked.specifier, r_id)
-            if resource and made.step < resource.every:
-                self._notices.append(
-                    f"report {asked.request_id} asks for intervals of {made.step} of"
-                    f" {resource.name}, which is measured every {resource.every}: what no"
-                    " reading fills is told as a gap"
-                )
 
     async def _confirm(
         self, name: str = "", refused: Sequence[Refused] = (), *, asked: bool = False
@@ -335,8 +303,7 @@ class Reporting:
         now = self._clock.now()
         await self._memory.settle(running.key, update, now)
         self._updates.was_told(running, now)
-        self._troubles.pop(running.key, None)
-        self._later.pop(running.key, None)
+        self._is_well(running.key)
         cancelled = wire.cancelled_with(message.element)
         if cancelled:
             await self._cancel(cancelled)
@@ -363,16 +330,22 @@ class Reporting:
                         report=running.asked.request_id, made=update.made, said=why)  # fmt: skip
         else:
             await self._memory.tried(key)
-        self._put_off(key, now, tries + 3)
-        self._troubles[key] = trouble
+        self._has_failed(key, now, trouble, patient=3)
 
     # --- when ------------------------------------------------------------------------------------
 
-    def _put_off(self, what: int | None, now: datetime, failures: int) -> None:
-        self._later[what] = now + timedelta(seconds=back_off(failures))
-        self._wake(self._later[what])
+    def _has_failed(self, what: int, now: datetime, trouble: str, patient: int = 0) -> None:
+        """Put something off, longer after each failure in a row, and keep what to say of it."""
+        self._failures[what] += 1
+        wait = timedelta(seconds=back_off(self._failures[what] + patient))
+        self._later[what], self._troubles[what] = now + wait, trouble
+        self._wake(now + wait)
 
-    def _waiting(self, what: int | None, now: datetime) -> datetime | None:
+    def _is_well(self, what: int) -> None:
+        for noted in (self._failures, self._later, self._troubles):
+            noted.pop(what, None)
+
+    def _waiting(self, what: int, now: datetime) -> datetime | None:
         """Return until when something is put off; a clock that was set back puts off nothing."""
         until = self._later.get(what)
         longest = timedelta(seconds=2 * LONGEST_WAIT)
@@ -383,10 +356,9 @@ class Reporting:
 
     async def _reload(self) -> None:
         self._account = await self._memory.account(self._source)
-        keys = {running.key for running in self._account.running} | {None}
-        for noted in (self._later, self._troubles):
-            for gone in noted.keys() - keys:
-                del noted[gone]
+        known = {running.key for running in self._account.running} | {_REACH, _OFFER}
+        for gone in self._failures.keys() - known:
+            self._is_well(gone)
 
     @property
     def _ven_id(self) -> str:

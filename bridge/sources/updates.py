@@ -1,7 +1,7 @@
 """What of a report is due, and is known or was waited for long enough: the next update of it."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count, groupby
@@ -15,13 +15,15 @@ from bridge.reporting import (
     ReportMemory,
     Resource,
     Running,
+    Spot,
     Update,
 )
 from bridge.wire.openadr2_telemetry import write_update
 
 MOST_CELLS, MOST_STATES = 500, 100  # in one update
 QUICKLY = 100  # cells that are written without keeping others waiting
-GRACE = timedelta(minutes=1)  # that what is known waits for the rest of what is due
+# How long what is known waits for the rest of what is due, and how often that is looked for
+SHORTEST_WAIT, LONGEST_WAIT = timedelta(seconds=1), timedelta(minutes=1)
 Away = Sequence[tuple[datetime, datetime]]
 
 
@@ -31,6 +33,7 @@ class _Found:
 
     cells: list[Cell] = field(default_factory=list)
     reach: dict[str, datetime] = field(default_factory=dict)
+    held: list[Spot] = field(default_factory=list)  # what lacks between what is known
     missing: list[datetime] = field(default_factory=list)  # until when what lacks is waited for
 
 
@@ -42,12 +45,17 @@ class Updates:
         self._told: dict[int, datetime] = {}  # report → when an update was taken last
         self._turns: dict[int, int] = {}
         self._count = count(1)
-        self._looked: dict[int, datetime] = {}  # report → up to what it was due when …
+        # report → up to when it was due, and when it was, as gaps were looked at last
+        self._looked: dict[int, tuple[datetime, datetime]] = {}
         self._missing: dict[int, datetime] = {}  # report → when it is to be looked at again
         self._without_gaps: set[int] = set()
 
-    def in_turn(self, running: Iterable[Running]) -> list[Running]:
-        """Return reports, that first which had no turn for longest."""
+    def in_turn(self, running: Sequence[Running]) -> list[Running]:
+        """Return the reports there are, that first which had no turn for longest."""
+        keys = {r.key for r in running}
+        for noted in (self._told, self._turns, self._looked, self._missing):
+            for gone in noted.keys() - keys:
+                del noted[gone]
         return sorted(running, key=lambda r: self._turns.get(r.key, 0))
 
     async def next(self, running: Running, away: Away, ven_id: str, now: datetime) -> Update | None:
@@ -55,10 +63,11 @@ class Updates:
         self._missing.pop(running.key, None)
         to = running.plan.told_to(now)
         found = await self._due(running, to, away, now)
-        if found.reach and self._is_enough(running, found, to, now):
-            return await self._written(running, found.cells, found.reach, ven_id, now)
-        late = await self._late(running, to)
-        return await self._written(running, late, {}, ven_id, now) if late else None
+        if not self._is_enough(running, found, to, now):
+            found = await self._late(running, to, now)
+        if found.cells or found.reach:
+            return await self._written(running, found, ven_id, now)
+        return None
 
     def due(self, running: Running, now: datetime) -> Iterator[datetime]:
         """Yield when there may be more to tell, after `next` found nothing."""
@@ -82,12 +91,12 @@ class Updates:
     def _is_enough(self, running: Running, found: _Found, to: datetime, now: datetime) -> bool:
         """Whether what can be told is told without what lacks: after a while, and not of one."""
         if not found.missing:
-            return True
-        grace = min(running.plan.back / 2, GRACE)
-        since = max(to, min(self._told.get(running.key, to), now)) + grace
-        if not running.plan.whole and since > now:
-            self._missing[running.key] = min(self._missing[running.key], since)
-        return not running.plan.whole and since <= now
+            return bool(found.reach)
+        back = running.plan.back
+        wait = min(max(back / 2, SHORTEST_WAIT), LONGEST_WAIT) if back else LONGEST_WAIT
+        self._missing[running.key] = min(*found.missing, now + wait)
+        since = max(to, min(self._told.get(running.key, to), now))
+        return bool(found.reach) and not running.plan.whole and since + wait <= now
 
     async def _due(self, running: Running, to: datetime, away: Away, now: datetime) -> _Found:
         """Return what is due: no more than goes into one update, the oldest first."""
@@ -109,24 +118,30 @@ class Updates:
                 found.reach[r_id] = until
             else:
                 await self._amounts(resource, r_id, running, (at, until), found, now)
-        if found.missing:
-            self._missing[running.key] = min(found.missing)
         return found
 
     async def _amounts(
         self, resource: Resource, r_id: str, running: Running, span: tuple[datetime, datetime],
         found: _Found, now: datetime,
     ) -> None:  # fmt: skip
-        """Add what a resource's meter measured, up to what it may still come to know."""
-        step = running.plan.step
-        for bucket in await self._memory.measured(resource, *span, step):
-            patient_until = bucket.end + resource.patience
-            if not bucket.whole and now < patient_until:
-                found.missing.append(patient_until)
-                return
+        """Add what a resource's meter measured, up to what it may still come to know.
+
+        In a report without an end a hole in what is known keeps nothing waiting.
+        """
+        plan, missing = running.plan, found.missing
+        buckets = await self._memory.measured(resource, *span, plan.step)
+        waits = [not b.whole and now < b.end + resource.patience for b in buckets]
+        last = len(waits) - waits[::-1].index(False) if False in waits else 0
+        if plan.end is not None and True in waits:
+            last = waits.index(True)
+        for bucket, is_held in zip(buckets[:last], waits, strict=False):
             value = bucket.value if bucket.whole else None
-            found.cells.append(Cell(r_id, bucket.start, step, value))
+            if is_held:
+                found.held.append((r_id, bucket.start))
+            else:
+                found.cells.append(Cell(r_id, bucket.start, plan.step, value))
             found.reach[r_id] = bucket.end
+        missing += [b.end + resource.patience for b in buckets[last : last + 1]]
 
     async def _states(
         self, resource: Resource, r_id: str, running: Running, span: tuple[datetime, datetime],
@@ -143,38 +158,48 @@ class Updates:
             at = end
         return cells
 
-    async def _late(self, running: Running, to: datetime) -> list[Cell]:
-        """Return what was told as a gap and is known by now; it is looked at once each time."""
-        if running.report == TELEMETRY_STATUS or self._looked.get(running.key) == to:
-            return []
-        cells: list[Cell] = []
-        for r_id, starts in (await self._memory.gaps(running.key)).items():
-            resource = self._offer.find(running.asked.specifier, r_id)
-            for first, last in _runs(starts, running.plan.step) if resource else ():
-                cells += await self._filled(running, r_id, first, last)
-                if len(cells) >= MOST_CELLS:
-                    return cells[:MOST_CELLS]
-        self._looked[running.key] = to
-        return cells
+    async def _late(self, running: Running, to: datetime, now: datetime) -> _Found:
+        """Return what was not known and is now, and what was waited for long enough.
 
-    async def _filled(
-        self, running: Running, r_id: str, first: datetime, last: datetime
-    ) -> list[Cell]:
+        It is looked at once each time that something is due; what was told as a gap, of which
+        there may be much, less often.
+        """
+        found = _Found()
+        before, at = self._looked.get(running.key, (None, None))
+        if running.report == TELEMETRY_STATUS or before == to:
+            return found
+        rarely = at is None or not at <= now < at + LONGEST_WAIT
+        self._looked[running.key] = to, now if rarely or at is None else at
+        for told in (False, True) if rarely else (False,):
+            for r_id, starts in (await self._memory.gaps(running.key, told=told)).items():
+                for first, last in _runs(starts, running.plan.step):
+                    span = first, last + running.plan.step
+                    found.cells += await self._now_known(running, r_id, span, told, now)
+                    if len(found.cells) >= MOST_CELLS:
+                        del self._looked[running.key]  # there may be more
+                        found.cells = found.cells[:MOST_CELLS]
+                        return found
+        return found
+
+    async def _now_known(
+        self, running: Running, r_id: str, span: tuple[datetime, datetime], told: bool,
+        now: datetime,
+    ) -> list[Cell]:  # fmt: skip
         resource, step = self._offer.find(running.asked.specifier, r_id), running.plan.step
         if resource is None:
             return []
-        buckets = await self._memory.measured(resource, first, last + step, step)
-        return [Cell(r_id, b.start, step, b.value) for b in buckets if b.whole]
+        return [
+            Cell(r_id, bucket.start, step, bucket.value if bucket.whole else None)
+            for bucket in await self._memory.measured(resource, *span, step)
+            if bucket.whole or (not told and now >= bucket.end + resource.patience)
+        ]
 
-    async def _written(
-        self, running: Running, cells: list[Cell], reach: Mapping[str, datetime],
-        ven_id: str, now: datetime,
-    ) -> Update:  # fmt: skip
-        """Return an update of cells; those without `reach` fill gaps."""
-        gaps = [(c.r_id, c.start) for c in cells if c.value is None]
-        if running.key in self._without_gaps:
-            cells = [c for c in cells if c.value is not None]
-        cells = sorted(cells, key=lambda c: (c.start, c.r_id))
+    async def _written(self, running: Running, found: _Found, ven_id: str, now: datetime) -> Update:
+        """Return an update of what was found; what it says beside its reach was not known once."""
+        gaps = [(c.r_id, c.start) for c in found.cells if c.value is None]
+        known = [c for c in found.cells if c.value is not None]
+        said = known if running.key in self._without_gaps else found.cells
+        cells = sorted(said, key=lambda c: (c.start, c.r_id))
         update_id, body = str(uuid4()), ""
         if cells:
             about = running.asked, cells, ven_id, update_id, now
@@ -185,9 +210,10 @@ class Updates:
             ven_id=ven_id,
             made=now,
             body=body,
-            reach=reach,
+            reach=found.reach,
             gaps=gaps,
-            filled=() if reach else [(c.r_id, c.start) for c in cells],
+            filled=() if found.reach else [(c.r_id, c.start) for c in known],
+            held=found.held,
         )
 
 

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from bridge.model import Document
 from bridge.notation import ZERO, from_millis, millis, to_json
-from bridge.reporting import Account, Resource, Update, Wanted
+from bridge.reporting import Account, Resource, Spot, Update, Wanted
 from bridge.store import upstream_requests
 from bridge.store.meters import Meters
 from bridge.store.sqlite import Sqlite, one, rows, write_many
@@ -140,11 +140,14 @@ class UpstreamReports:
         """Note that an update was taken, or is given up: what it covers was told."""
         await self._file.write(lambda db: _settle(db, key, update, at), tell=False)
 
-    async def gaps(self, key: int) -> Mapping[str, list[datetime]]:
-        """Return what was told as not known: rID → starts, in order."""
-        sql = "SELECT r_id, start FROM upstream_gaps WHERE request = ? ORDER BY r_id, start"
+    async def gaps(self, key: int, *, told: bool) -> Mapping[str, list[datetime]]:
+        """Return what was told as not known, or was left out so far: rID → starts, in order."""
+        sql = (
+            "SELECT r_id, start FROM upstream_gaps WHERE request = ? AND told = ?"
+            " ORDER BY r_id, start"
+        )
         found: dict[str, list[datetime]] = {}
-        for row in await self._file.read(lambda db: rows(db, sql, (key,))):
+        for row in await self._file.read(lambda db: rows(db, sql, (key, int(told)))):
             found.setdefault(row["r_id"], []).append(from_millis(row["start"]))
         return found
 
@@ -226,40 +229,49 @@ def _settle(db: Database, key: int, update: Update, at: datetime) -> None:
         "DELETE FROM upstream_gaps WHERE request = ? AND r_id = ? AND start = ?",
         ((key, r_id, millis(start)) for r_id, start in update.filled),
     )
+    missing = [(*spot, 1) for spot in update.gaps] + [(*spot, 0) for spot in update.held]
     write_many(
         db,
-        "INSERT OR IGNORE INTO upstream_gaps VALUES (?, ?, ?)",
-        ((key, r_id, millis(start)) for r_id, start in update.gaps),
+        "INSERT OR REPLACE INTO upstream_gaps VALUES (?, ?, ?, ?)",
+        ((key, r_id, millis(start), told) for r_id, start, told in missing),
     )
     write_many(
         db,
         "DELETE FROM upstream_gaps WHERE request = ? AND r_id = ? AND start <="
         " (SELECT start FROM upstream_gaps WHERE request = ? AND r_id = ?"
         " ORDER BY start DESC LIMIT 1 OFFSET ?)",
-        ((key, r_id, key, r_id, MOST_GAPS) for r_id in {r_id for r_id, _ in update.gaps}),
+        ((key, r_id, key, r_id, MOST_GAPS) for r_id in {r_id for r_id, *_ in missing}),
     )
     upstream_requests.end_where_done(db, key, at)
 
 
 def _covers(update: Update) -> str:
+    def kept(spots: Iterable[Spot]) -> list[Any]:
+        return [[r_id, millis(moment)] for r_id, moment in spots]
+
     return to_json(
         {
-            "reach": {r_id: millis(reached) for r_id, reached in update.reach.items()},
-            "gaps": [[r_id, millis(start)] for r_id, start in update.gaps],
-            "filled": [[r_id, millis(start)] for r_id, start in update.filled],
+            "reach": kept(update.reach.items()),
+            "gaps": kept(update.gaps),
+            "filled": kept(update.filled),
+            "held": kept(update.held),
         }
     )
 
 
 def _update(row: Document) -> Update:
-    covers = json.loads(row["covers"])
+    covers: dict[str, list[Spot]] = {
+        name: [(r_id, from_millis(moment)) for r_id, moment in spots]
+        for name, spots in json.loads(row["covers"]).items()
+    }
     return Update(
         update_id=row["update_id"],
         ven_id=row["ven_id"],
         made=from_millis(row["made"]),
         body=row["body"],
-        reach={r_id: from_millis(reached) for r_id, reached in covers["reach"].items()},
-        gaps=[(r_id, from_millis(start)) for r_id, start in covers["gaps"]],
-        filled=[(r_id, from_millis(start)) for r_id, start in covers["filled"]],
+        reach=dict(covers["reach"]),
+        gaps=covers["gaps"],
+        filled=covers["filled"],
+        held=covers["held"],
         tries=row["tries"],
     )

@@ -84,12 +84,12 @@ def _begin(db: Database, source: str, new: Running, said: str, at: datetime) -> 
     before, asked = _before(db, source, new), new.asked
     plan = new.plan
     reach: Mapping[str, datetime] = dict.fromkeys(asked.r_ids, plan.origin)
-    gaps: list[tuple[str, int]] = []
+    gaps: list[tuple[str, int, int]] = []
     if before and not plan.whole and (asked.start is None or asked.start <= at):
         plan, reach = _going_on(before, new, at)
         if plan.step == before.plan.step:
-            sql = "SELECT r_id, start FROM upstream_gaps WHERE request = ?"
-            gaps = [(r["r_id"], r["start"]) for r in rows(db, sql, (before.key,))]
+            sql = "SELECT r_id, start, told FROM upstream_gaps WHERE request = ?"
+            gaps = [(r["r_id"], r["start"], r["told"]) for r in rows(db, sql, (before.key,))]
     db.conn.execute(
         "DELETE FROM upstream_requests WHERE id = ? OR (source = ? AND request_id = ?)",
         (before.key if before else 0, source, asked.request_id),
@@ -101,8 +101,8 @@ def _begin(db: Database, source: str, new: Running, said: str, at: datetime) -> 
     ).lastrowid
     sql = "INSERT INTO upstream_points VALUES (?, ?, ?)"
     write_many(db, sql, ((key, r, millis(reached)) for r, reached in reach.items()))
-    sql = "INSERT INTO upstream_gaps VALUES (?, ?, ?)"
-    write_many(db, sql, ((key, r, start) for r, start in gaps if r in reach))
+    sql = "INSERT INTO upstream_gaps VALUES (?, ?, ?, ?)"
+    write_many(db, sql, ((key, *gap) for gap in gaps if gap[0] in reach))
 
 
 def _before(db: Database, source: str, new: Running) -> Running | None:

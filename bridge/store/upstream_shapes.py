@@ -36,6 +36,7 @@ CREATE TABLE upstream_gaps (
     request INTEGER NOT NULL REFERENCES upstream_requests (id) ON DELETE CASCADE,
     r_id TEXT NOT NULL,
     start INTEGER NOT NULL,
+    told INTEGER NOT NULL,
     PRIMARY KEY (request, r_id, start)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE upstream_updates (

@@ -50,19 +50,35 @@ async def test_telemetry_asked_for_at_registration_comes_by_the_quarter_hour(sce
 async def test_what_is_not_known_is_waited_for_then_told_as_a_gap_then_told_late(scene):
     scene.vtn.wants = [wanted("one", "R")]
     async with scene.bridge(USAGE):
-        await scene.passing(QUARTER)
+        await scene.passing(2 * QUARTER)
+        assert scene.vtn.told == []  # both quarters may still come
         await scene.measure(NOON + QUARTER, [2])
-        await scene.passing(2 * QUARTER - MINUTE)
-        assert scene.vtn.told == []  # the first quarter may still come
+        await scene.passing(QUARTER - MINUTE)
+        assert scene.vtn.values() == {NOON + QUARTER: [2]}  # a hole keeps nothing waiting
         await scene.passing(2 * MINUTE)
         assert [(t.start, t.value, t.quality) for t in scene.vtn.told] == [
-            (NOON, None, "No Quality - No Value"),
             (NOON + QUARTER, Decimal(2), "Quality Good - Non Specific"),
+            (NOON, None, "No Quality - No Value"),
         ]
         await scene.measure(NOON, ["0.5"])
         await scene.passing(HOUR)
         assert scene.vtn.values()[NOON] == [None, Decimal("0.5")]
         assert scene.vtn.values()[NOON + QUARTER] == [2]
+
+
+async def test_what_comes_in_time_was_never_a_gap(scene):
+    scene.vtn.wants = [wanted("one", "R")]
+    async with scene.bridge(USAGE):
+        await scene.measure(NOON, [None, 2, None, 4, None, 6])
+        await scene.passing(QUARTER * 2)
+        await scene.measure(NOON, [1])
+        await scene.passing(QUARTER * 2)
+        await scene.measure(NOON + 2 * QUARTER, [3])
+        await scene.passing(QUARTER * 2)
+        await scene.measure(NOON + 4 * QUARTER, [5])
+        await scene.passing(HOUR)
+        found = scene.vtn.values()
+        assert [found[start] for start in edges(NOON, 6)] == [[n] for n in range(1, 7)]
 
 
 async def test_a_part_of_an_interval_is_no_value(scene):

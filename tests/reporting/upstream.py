@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
+from aiohttp import web
+
 from bridge.notation import read_duration, read_time
 from bridge.wire import openleadr
 from tests.peers import OK, RawVtn, payload, stamp
@@ -74,6 +76,9 @@ REREGISTER = payload(
 )
 
 
+GONE = web.Response(status=599)  # stands for no answer at all
+
+
 class Utility(RawVtn):
     """Asks for `wants` in answer to each registration of reports, and for more by `say`."""
 
@@ -88,7 +93,11 @@ class Utility(RawVtn):
     async def answer(self, request):
         content = await request.read()
         openleadr.read_tree(content)  # what the bridge says is valid, whatever it is
-        return await super().answer(request)
+        said = await super().answer(request)
+        if said is GONE:
+            request.transport.abort()
+            return web.Response()
+        return said
 
     def _answer(self, kind, xml):
         if kind == "oadrRegisterReport":
@@ -107,8 +116,8 @@ class Utility(RawVtn):
         taken = said is None or said == "lost"
         if taken and update_id not in {told.update for told in self.told}:
             self.told += read(xml)
-        if said == "lost":
-            raise ConnectionResetError
+        if said in {"lost", "never came"}:
+            return GONE
         if said is not None:
             return said
         more, self.with_update = self.with_update, ""
