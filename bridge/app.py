@@ -12,26 +12,34 @@ from typing import Protocol
 
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 
-from bridge.admin import Api, HealthPages, Metrics, Vitals
+from bridge.admin import Api, HealthPages, MeterPages, Metrics, Vitals
 from bridge.clock import Clock, WallClock
 from bridge.config import Settings
 from bridge.deliver import FanOut, Notifications, Publisher, Workers
 from bridge.devices import Subscribers
 from bridge.ingest import ingest
+from bridge.intake import take_in as taken
 from bridge.interfaces import DeviceSurroundings
+from bridge.model import Document
 from bridge.notation import ZERO
 from bridge.parties import Caller
 from bridge.scheduler import Scheduler
 from bridge.sections import Address, Vens
-from bridge.sources import AnySource
+from bridge.sources import AnySource, UtilityAPI
 from bridge.store import Store, open_store
 from bridge.supervise import Health, Job, keep_running, stop
+from bridge.upkeep import Upkeep
+from bridge.vtn.customer import Customer
+from bridge.vtn.desk import Desk
 from bridge.vtn.discovery import Announced, Announcement
 from bridge.vtn.gridx import GetPricing
+from bridge.vtn.hooks import Hooks
+from bridge.vtn.intake import Intake
 from bridge.vtn.openadr2 import Board, Endpoint, Identity, Offering, Outs, Services
 from bridge.vtn.openadr3 import Auth, Callbacks, Notifiers, Objects
 from bridge.vtn.pricing import Pricing
-from bridge.web import OpenApi, Route, make_site, serving
+from bridge.vtn.usage import Usage
+from bridge.web import OpenApi, RateLimit, Route, make_site, serving
 
 Work = Callable[[], Awaitable[None]]
 LARGEST_BODY = 1024 * 1024  # of an OpenADR 3 client's request
@@ -78,7 +86,11 @@ async def _settle(settings: Settings, store: Store, clock: Clock) -> None:
     now = clock.now()
     await store.sources.sync([s.name for s in settings.sources], now)
     followed = {pattern for d in settings.devices for pattern in d.receiver.audience.programs}
-    await store.devices.sync({d.receiver.name: d.kind for d in settings.devices}, now, followed)
+    meters = {pattern for d in settings.devices for pattern in d.receiver.meters}
+    kinds = {d.receiver.name: d.kind for d in settings.devices}
+    await store.devices.sync(kinds, now, followed, meters)
+    await store.meters.settle_zone(settings.site.timezone)
+    await store.contracts.sync([c.contract for c in settings.contracts])
     if settings.openadr2 is None:
         await store.offers.stop()
     await store.access.sync({c.id: (c.granted, c.secret()) for c in settings.clients}, now)
@@ -122,12 +134,18 @@ class _Parts:
             "notifications": self.notifications.run,
             "workers": self.workers.run,
         }
+        jobs["upkeep"] = Upkeep(
+            self.store.meters.refresh,
+            self.store.meters.compact,
+            self.settings.usage.keep_native,
+            self.clock,
+        ).run
         if self.vens:
             jobs["offering"] = self.vens.offering.run
         if self.settings.mqtt:
             name = f"openadr-bridge-{self.store.id[:8]}"
             jobs["mqtt"] = Publisher(
-                self.store.subscriptions, self.settings.mqtt.address, self.clock, name
+                self.store.subscriptions, self.settings.mqtt.broker, self.clock, name
             ).run
         if self.settings.mdns.enabled:
             jobs["mdns"] = self._announcement(addresses["vtn"]).run
@@ -180,16 +198,36 @@ class _Parts:
         """Return what clients may ask: OpenADR 3, prices, and the utility's API."""
         settings, store = self.settings, self.store
         callbacks = Callbacks(settings.vtn.callbacks.policy, settings.vtn.callbacks.echo)
+        desk = Desk(store.access, self.clock)
         parts: list[HasRoutes] = [
             Objects(store.catalog, callbacks, settings.site.zone, self.clock),
-            Auth(store.access, self.clock),
+            Auth(desk),
+            Hooks({s.name: s.received for s in settings.sources if isinstance(s, UtilityAPI)}),
             Notifiers(store.catalog, settings.mqtt.told if settings.mqtt else None),
         ]
         public = settings.vtn.open_prices
         routes = [route for part in parts for route in part.routes()]
         routes += Pricing(store.prices, settings.site.zone, self.clock).routes(public=public)
         routes += GetPricing(store.prices).routes(public=public)
+        routes += Customer(desk, store.meters, store.contracts, self.clock).routes()
+        routes += self._intake().routes()
+        routes += Usage(store.meters, store.contracts, store.prices, self.clock).routes()
         return [*routes, *OpenApi("openadr-bridge", routes).routes()]
+
+    def _intake(self) -> Intake:
+        store, zone = self.store, self.settings.site.timezone
+
+        async def take_in(path: Path, name: str, meter: str | None) -> Document:
+            files = [(name, path)]
+            return (await taken(files, store.meters, self.clock, meter=meter, zone=zone)).document
+
+        return Intake(
+            store.meters,
+            take_in,
+            self.settings.usage.largest_upload,
+            store.path.with_name(f"{store.path.name}.uploads"),
+            self.clock,
+        )
 
     def admin_routes(self) -> list[Route]:
         """Return what the admin endpoint is asked."""
@@ -197,7 +235,8 @@ class _Parts:
         pages = HealthPages(vitals, overview, self.clock)
         api = Api(overview, self.health, self.clock, self.ven_silence)
         metrics = Metrics(vitals, overview)
-        return [*pages.routes(), *metrics.routes(), *api.routes()]
+        meters = MeterPages(self.store.meters, self.store.contracts)
+        return [*pages.routes(), *metrics.routes(), *api.routes(), *meters.routes()]
 
 
 class _Vens:
@@ -233,7 +272,11 @@ async def _serve(stack: AsyncExitStack, parts: _Parts) -> dict[str, str]:
             settings.vtn,
             settings.vtn.tls(),
             make_site(
-                parts.client_routes(), authorize, largest_body=LARGEST_BODY, anonymous=anonymous
+                parts.client_routes(),
+                authorize,
+                largest_body=LARGEST_BODY,
+                anonymous=anonymous,
+                limit=RateLimit(settings.vtn.rate_limit),
             ),
         )
     ]

@@ -19,7 +19,18 @@ from pydantic_settings import (
 from bridge.adders import Adder
 from bridge.devices import AnyDevice
 from bridge.errors import SettingsError
-from bridge.sections import Admin, Client, Mdns, Mqtt, Site, StoreFile, Vens, Vtn
+from bridge.sections import (
+    Admin,
+    Client,
+    Mdns,
+    Mqtt,
+    SettledContract,
+    Site,
+    StoreFile,
+    Usage,
+    Vens,
+    Vtn,
+)
 from bridge.sources import AnySource
 from bridge.store.offered import VTN
 
@@ -43,6 +54,8 @@ class Settings(BaseSettings):
     devices: tuple[AnyDevice, ...] = ()
     adders: tuple[Adder, ...] = ()
     clients: tuple[Client, ...] = ()
+    usage: Usage = Usage()
+    contracts: tuple[SettledContract, ...] = ()
     mqtt: Mqtt | None = None
     mdns: Mdns = Mdns()
 
@@ -58,6 +71,9 @@ class Settings(BaseSettings):
         ids = [client.id for client in self.clients]
         if twice := sorted({i for i in ids if ids.count(i) > 1}):
             raise ValueError(f"two clients have the id {twice[0]!r}; give each its own")
+        contracts = [contract.id for contract in self.contracts]
+        if len(set(contracts)) < len(contracts):
+            raise ValueError("two contracts have one id; give each its own")
         chained = {a.program for a in self.adders} & {a.name for a in self.adders}
         if chained:
             raise ValueError(f"adders: {min(chained)!r} is derived itself; add to what it is of")

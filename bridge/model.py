@@ -179,6 +179,7 @@ class Receiver:
     lead: timedelta = timedelta(minutes=10)
     stale_after: timedelta = timedelta(hours=2)
     on_stale: str = "normal"
+    meters: tuple[str, ...] = ()  # names or globs of those whose readings it is told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ class Change:
     seq: int
     at: datetime
     operation: str  # CREATE, UPDATE, DELETE, MOMENT
-    object_type: str  # EVENT, PRICES, PROGRAM, DEVICE, SOURCE
+    object_type: str  # EVENT, PRICES, USAGE, PROGRAM, DEVICE, SOURCE
     object_id: str
     before: Document | None
     after: Document | None

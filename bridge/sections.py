@@ -6,18 +6,17 @@ from datetime import timedelta, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bridge import certificates
-from bridge.deliver.publisher import PORTS, BrokerAddress
-from bridge.errors import SettingsError
+from bridge.broker import AtBroker, a_broker, read_password
 from bridge.model import Document, Frozen
 from bridge.notation import SomeTime, Zone
 from bridge.outbound import Network, Policy
 from bridge.store.clients import ALIASES, SCOPES, scopes_of
+from bridge.usage import Contract
 from bridge.vens import Wish
 from bridge.vtn.openadr2 import Files, Terms
 from bridge.vtn.openadr3 import Broker
@@ -124,6 +123,7 @@ class Vtn(Listener):
     listen: str = "127.0.0.1:8080"
     public_prices: bool | None = None
     anonymous_read: bool = False
+    rate_limit: int = Field(50, ge=1)  # requests of one client in a second
     callbacks: Callbacks = Callbacks()
 
     @property
@@ -155,48 +155,55 @@ class Client(Frozen):
 
     def secret(self) -> str:
         """Return its secret; raise SettingsError when its file holds none."""
-        return _secret(self.secret_file)
+        return read_password(self.secret_file)
 
 
-class Mqtt(Frozen):
+class Usage(Frozen):
+    """How readings are taken in and kept."""
+
+    largest_upload: int = Field(256 * 1024 * 1024, ge=1024)  # bytes of a Green Button file
+    keep_native: SomeTime | None = None  # then only hours are kept of what is finer
+
+
+class SettledContract(Frozen):
+    """A customer's contract: its meters, whose prices hold, and who may see it."""
+
+    id: str = Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")
+    customer: str = Field(min_length=1, max_length=64, pattern=r"^[\x21-\x7e]+$")
+    meters: tuple[str, ...] = ()
+    program: str | None = None
+    clients: tuple[str, ...] = ()
+    rate_code: str | None = None
+    voltage_class: str | None = None
+    circuit: str | None = None
+    cca: str | None = None
+
+    @property
+    def contract(self) -> Contract:
+        """Return it as it is kept."""
+        said = {
+            "rateCode": self.rate_code, "voltageClass": self.voltage_class,
+            "rateCodeHasVoltageClass": True if self.voltage_class else None,
+            "circuitId": self.circuit, "hasCca": True if self.cca else None, "cca": self.cca,
+        }  # fmt: skip
+        return Contract(
+            self.id, self.customer, self.meters, self.program,
+            {name: value for name, value in said.items() if value is not None},
+            frozenset(self.clients),
+        )  # fmt: skip
+
+
+class Mqtt(AtBroker):
     """The MQTT broker at which notifications are published."""
 
-    url: str
     client_url: str | None = None  # as clients reach it, where that is another address
-    username: str | None = None
-    password_file: Path | None = None
-    ca: Path | None = None
     private_topics: bool = False
     authentication: Literal["ANONYMOUS", "OAUTH2_BEARER_TOKEN"] = "ANONYMOUS"
 
-    @field_validator("url", "client_url")
+    @field_validator("client_url")
     @classmethod
-    def _a_broker(cls, value: str | None) -> str | None:
-        parts = urlsplit(value or "mqtt://x")
-        try:
-            good = parts.scheme in PORTS and parts.hostname and (parts.port or 1)
-        except ValueError:
-            good = False
-        if not good or parts.username:
-            raise ValueError('write mqtt://host:port or mqtts://host:port, such as '
-                             '"mqtt://127.0.0.1:1883"')  # fmt: skip
-        return value
-
-    def check_files(self) -> None:
-        """Raise SettingsError where a file cannot be used."""
-        _ = self.address
-
-    @property
-    def address(self) -> BrokerAddress:
-        """Return where the broker is, and who the bridge is there."""
-        password = _secret(self.password_file) if self.password_file else None
-        tls = None
-        if self.url.startswith("mqtts:"):
-            try:
-                tls = ssl.create_default_context(cafile=self.ca)
-            except OSError as error:
-                raise SettingsError(f"{self.ca}: {error}") from error
-        return BrokerAddress(self.url, self.username, password, tls)
+    def _likewise(cls, value: str | None) -> str | None:
+        return a_broker(value)
 
     @property
     def told(self) -> Broker:
@@ -319,16 +326,6 @@ class Vens(Address):
         """Raise SettingsError where a file cannot be used."""
         self.files.context()
         self.files.signers()
-
-
-def _secret(file: Path) -> str:
-    try:
-        secret = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: {error}") from error
-    if not secret:
-        raise SettingsError(f"{file}: is empty; it should hold a secret")
-    return secret
 
 
 class Admin(Listener):

@@ -1,10 +1,13 @@
-"""The words for what was measured: meters, readings, who said them, whose they are."""
+"""The words for what was measured: meters, readings, who said them, whose they are.
 
-from collections.abc import Collection, Mapping, Sequence
+At the end: what a store must do for them.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from bridge.model import Document
 
@@ -109,11 +112,13 @@ class Kept:
     updated: int = 0
     duplicates: int = 0
     outdated: int = 0  # something newer is known
+    told: int = 0  # meters of whose news devices are told
 
     def __add__(self, other: "Kept") -> "Kept":
         return Kept(
             self.new + other.new, self.updated + other.updated,
             self.duplicates + other.duplicates, self.outdated + other.outdated,
+            self.told + other.told,
         )  # fmt: skip
 
 
@@ -172,11 +177,62 @@ class StreamInfo:
     first: datetime | None
     last: datetime | None
 
+    @property
+    def stream(self) -> Stream:
+        """Return what is measured."""
+        return Stream(self.meter, self.direction, self.kind, self.unit, self.currency)
+
 
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
-    """Which streams are asked for; None is all."""
+    """Which streams are asked for; None is all. `own` is what further meters begin with."""
 
-    meters: Collection[str] | None = None
-    directions: Collection[str] | None = None
-    kinds: Collection[str] | None = None
+    meters: frozenset[str] | None = None
+    own: str | None = None
+    direction: str | None = None
+    kind: str | None = None
+
+    def of(self, meter: str) -> "UsageQuestion":
+        """Return the question for one meter, if it is among those that are asked for."""
+        asked = self.meters is None or meter in self.meters
+        asked = asked or (self.own is not None and meter.startswith(self.own))
+        return UsageQuestion(frozenset({meter}) if asked else frozenset())
+
+
+class UsageStore(Protocol):
+    """Keeps what was measured, and answers what it amounts to."""
+
+    async def keep(self, measured: Sequence[Measured], at: datetime, *, durable: bool) -> Kept:
+        """Keep what was measured, in one transaction; say what became of it."""
+
+    async def meters(self, question: UsageQuestion) -> list[Document]:
+        """Return the meters that are asked for by name, with what each measures."""
+
+    async def exists(self, question: UsageQuestion) -> bool:
+        """Whether there is a meter that is asked for."""
+
+    async def streams(self, question: UsageQuestion) -> list[StreamInfo]:
+        """Return the streams that are asked for, by meter, direction, kind and unit."""
+
+    async def readings(
+        self, stream: StreamInfo, start: datetime, end: datetime, limit: int
+    ) -> list[Known]:
+        """Return the first readings that begin in [start, end), the finest there are."""
+
+    async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:
+        """Return what each span between two edges amounts to."""
+
+    async def coverage(
+        self, stream: StreamInfo, start: datetime | None, end: datetime | None
+    ) -> list[Stretch]:
+        """Return the stretches of time, in order, of which there are readings."""
+
+    async def trace(self, stream: StreamInfo, start: datetime, end: datetime) -> list[Known]:
+        """Return readings of [start, end) that do not hold any more, the oldest first."""
+
+
+class ContractStore(Protocol):
+    """Knows whose contracts there are."""
+
+    async def granted(self, client: str | None) -> list[Contract]:
+        """Return the contracts that a client may see; None sees all."""

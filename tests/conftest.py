@@ -1,5 +1,6 @@
 """Certificates, settings and a running bridge for tests."""
 
+import shutil
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import structlog
 from bridge.app import running
 from bridge.certificates import write_development_set
 from bridge.config import Settings
+from tests.mosquitto import Mosquitto
 
 VEN = {"kind": "openadr2", "ven_name": "bridge"}
 
@@ -73,3 +75,11 @@ def tls(certs):
         return {"cert": folder / "ven.crt", "key": folder / "ven.key", "ca": folder / "ca.crt"}
 
     return make
+
+
+@pytest.fixture
+def mosquitto(tmp_path):
+    """Return what makes brokers; skip where there is no Mosquitto."""
+    if not shutil.which("mosquitto"):
+        pytest.skip("mosquitto is not at hand")
+    return lambda *lines: Mosquitto(tmp_path, *lines)

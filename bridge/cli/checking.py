@@ -6,11 +6,12 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from bridge.broker import BrokerAddress
 from bridge.certificates import check_validity, explain_handshake, fingerprint_matches
 from bridge.config import Settings
 from bridge.errors import BridgeError
 from bridge.model import Document
-from bridge.sources import AnySource, OpenADR2
+from bridge.sources import AnySource, Mqtt, OpenADR2
 from bridge.store import files
 
 TIMEOUT = 5.0  # seconds for each peer
@@ -32,9 +33,7 @@ async def _checks(settings: Settings) -> AsyncIterator[tuple[str, bool, str]]:
     for path in settings.openadr2.cert if settings.openadr2 else ():
         yield _certificate(f"openadr2 certificate {path.name}", path)
     if settings.mqtt:
-        broker = settings.mqtt.address
-        says = await _connect(broker.host, broker.port, broker.tls)
-        yield "mqtt broker", not says, says or f"{broker.host}:{broker.port} answers"
+        yield await _reach_broker("mqtt broker", settings.mqtt.broker)
     for device in settings.devices:
         host, port = device.url.host or "", device.url.port or 80
         says = await _connect(host, port, None)
@@ -70,6 +69,8 @@ def _certificate(name: str, path: Path) -> tuple[str, bool, str]:
 async def _reach(source: AnySource) -> tuple[str, bool, str]:
     if isinstance(source, OpenADR2):
         return await _reach_vtn(source)
+    if isinstance(source, Mqtt):
+        return await _reach_broker(f"source {source.name}", source.broker)
     address = source.address
     if address is None:
         return f"source {source.name}", True, "asks nobody"
@@ -77,6 +78,11 @@ async def _reach(source: AnySource) -> tuple[str, bool, str]:
     host, port = address.host or "", address.port or 443
     says = await _connect(host, port, tls)
     return f"source {source.name}", not says, says or f"{host}:{port} answers"
+
+
+async def _reach_broker(name: str, broker: BrokerAddress) -> tuple[str, bool, str]:
+    says = await _connect(broker.host, broker.port, broker.tls)
+    return name, not says, says or f"{broker.host}:{broker.port} answers"
 
 
 async def _reach_vtn(source: OpenADR2) -> tuple[str, bool, str]:

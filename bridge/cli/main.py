@@ -22,6 +22,8 @@ from bridge.cli.common import FAILED, command, fail, say
 from bridge.cli.keep import add_keeping
 from bridge.cli.manage import device, event, token
 from bridge.cli.prices import importing, programs
+from bridge.cli.usage import contract, exporting, meter
+from bridge.cli.utilityapi import utilityapi
 from bridge.cli.vens import ven
 from bridge.config import Settings, read_settings
 from bridge.supervise import notify, watchdog
@@ -34,7 +36,10 @@ def main() -> None:
     set_up_logs()
 
 
-for group in (certs, token, client, ven, event, device, importing, programs):
+for group in (
+    certs, token, client, ven, event, device, importing, exporting, programs, meter, contract,
+    utilityapi,
+):  # fmt: skip
     main.add_command(group)
 add_keeping(main)
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from bridge.model import Change, Document, Event, Receiver
 from bridge.notation import from_json, from_millis, to_json, write_time
 
-STATE, PRICES = "state.changed", "prices.available"
+STATE, PRICES, USAGE = "state.changed", "prices.available", "usage.available"
 TYPES = {
     "upcoming": "event.upcoming",
     "started": "event.started",
@@ -15,6 +15,7 @@ TYPES = {
 }
 # `event.ended` and `event.cancelled` are worth knowing for a while after the fact.
 AFTERWARDS = timedelta(hours=24)
+USAGE_AFTERWARDS = timedelta(days=7)  # a device asks for the readings themselves
 
 
 @lru_cache(maxsize=256)
@@ -64,6 +65,15 @@ def prices_body(change: Change, receiver: Receiver, state: str) -> bytes:
     }
     data = f'{to_json(told)[:-1]},"event":null,"interval":null,"state":{state}}}'
     return f'{{"type":"{PRICES}","timestamp":"{write_time(change.at)}","data":{data}}}'.encode()
+
+
+def usage_body(change: Change, receiver: Receiver, state: str) -> bytes:
+    """Write that readings of a meter came, or were corrected: between when."""
+    about = change.after or {}
+    times = {name: from_millis(about[name]) for name in ("start", "end")}
+    told = {"device": receiver.name, "meter": about["meter"], **times}
+    data = f'{to_json(told)[:-1]},"event":null,"interval":null,"state":{state}}}'
+    return f'{{"type":"{USAGE}","timestamp":"{write_time(change.at)}","data":{data}}}'.encode()
 
 
 def expiry(kind: str, event: Event, at: datetime, interval: int | None = None) -> datetime:

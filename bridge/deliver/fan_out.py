@@ -8,12 +8,13 @@ import asyncio
 import random
 from collections import ChainMap, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
 
 from bridge.clock import Clock
-from bridge.deliver.bodies import PRICES, STATE, TYPES, body, expiry, prices_body
+from bridge.deliver import available
+from bridge.deliver.bodies import STATE, TYPES, body, expiry
 from bridge.deliver.states import States
 from bridge.interfaces import Outbox
 from bridge.model import Audience, Change, Delivery, Document, Event, Receiver
@@ -176,7 +177,7 @@ class FanOut:
             self._silences,
             now,
         )
-        for change in _merged(changes):
+        for change in available.merged(changes):
             plan.deliveries += self._moments(change, groups, states, now)
         for receiver in live:
             self._state(plan, receiver, states, now)
@@ -205,8 +206,8 @@ class FanOut:
         states: States,
         now: datetime,
     ) -> Iterator[Delivery]:
-        if change.object_type == "PRICES" and change.operation != "MOMENT":
-            yield from self._prices(change, groups, states, now)
+        if available.is_told(change):
+            yield from available.deliveries(change, groups, states, now)
             return
         event = self._events.get(change.object_id) if change.object_type == "EVENT" else None
         if event is None:
@@ -218,34 +219,6 @@ class FanOut:
             for receiver in receivers:
                 if receiver.format != "state" and _concerns(change, receiver):
                     yield self._moment(kind, change, event, receiver, states, now)
-
-    def _prices(
-        self,
-        change: Change,
-        groups: Mapping[Audience, list[Receiver]],
-        states: States,
-        now: datetime,
-    ) -> Iterator[Delivery]:
-        """Tell who follows a program that its prices, now or later, are others than before."""
-        about = change.after or {}
-        end = from_millis(about["end"])
-        if end <= now:  # a device asks for history, it is not told of it
-            return
-        for audience, receivers in groups.items():
-            if not audience.includes(about["program"], (), test=False):
-                continue
-            for receiver in receivers:
-                if receiver.format != "state":
-                    yield Delivery(
-                        id=str(uuid4()),
-                        device=receiver.name,
-                        type=PRICES,
-                        body=prices_body(change, receiver, states.json(receiver)),
-                        due=now,
-                        expires=end,
-                        moment=PRICES,
-                        instant=change.at,
-                    )
 
     def _moment(
         self,
@@ -311,27 +284,6 @@ class FanOut:
                 instant=now,
             )
         )
-
-
-def _merged(changes: Sequence[Change]) -> list[Change]:
-    """Return changes with those of one program's prices told as one, the last."""
-    spans: dict[str, tuple[int, int]] = {}
-    merged: list[Change] = []
-    for change in reversed(changes):
-        if change.object_type != "PRICES" or change.operation == "MOMENT":
-            merged.append(change)
-            continue
-        about = change.after or {}
-        start, end = spans.get(change.object_id, (about["start"], about["end"]))
-        if change.object_id not in spans:
-            merged.append(change)
-        spans[change.object_id] = min(start, about["start"]), max(end, about["end"])
-    return [
-        replace(c, after={**(c.after or {}), "start": span[0], "end": span[1]})
-        if c.object_type == "PRICES" and (span := spans.get(c.object_id))
-        else c
-        for c in reversed(merged)
-    ]
 
 
 def _draw(longest: timedelta) -> timedelta:

@@ -5,16 +5,14 @@ the same bytes, after either of the two was away.
 """
 
 import asyncio
-import ssl
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 
+from bridge.broker import BrokerAddress
 from bridge.clock import Clock
 from bridge.errors import DeviceError
 from bridge.model import Delivery, Ended
@@ -26,29 +24,7 @@ from bridge.wire import openadr3_topics as topics
 log = structlog.get_logger()
 
 AT_ONCE = 200  # messages on their way
-PORTS = {"mqtt": 1883, "mqtts": 8883}
 ANSWERS = 30.0  # seconds within which the broker acknowledges
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker is, and who the bridge is there."""
-
-    url: str
-    username: str | None = None
-    password: str | None = None
-    tls: ssl.SSLContext | None = None
-
-    @property
-    def host(self) -> str:
-        """Return the broker's host."""
-        return urlsplit(self.url).hostname or "127.0.0.1"
-
-    @property
-    def port(self) -> int:
-        """Return the broker's port."""
-        parts = urlsplit(self.url)
-        return parts.port or PORTS[parts.scheme]
 
 
 class Publisher:

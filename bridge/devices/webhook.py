@@ -29,6 +29,7 @@ class Webhook(Frozen):
     programs: tuple[str, ...] = ("*",)
     resources: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    meters: tuple[str, ...] = ()
     format: Literal["full", "state"] = "full"
     refresh: Duration = timedelta(minutes=5)
     lead: Duration = timedelta(minutes=10)
@@ -66,6 +67,7 @@ class Webhook(Frozen):
             self.lead,
             self.stale_after,
             self.on_stale,
+            self.meters,
         )
 
     def secret(self) -> bytes | None:

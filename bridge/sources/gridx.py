@@ -22,9 +22,8 @@ from bridge.errors import SourceError, Unreachable, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, Publication
 from bridge.notation import Zone
+from bridge.sources.asking import Asking, BaseUrl
 from bridge.sources.pricing import (
-    Asking,
-    BaseUrl,
     Day,
     PricingSource,
     Round,

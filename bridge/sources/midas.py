@@ -13,9 +13,8 @@ from bridge.errors import SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Frozen, Price, Publication, Tariff
 from bridge.notation import SomeTime, Zone
+from bridge.sources.asking import Asking, BaseUrl
 from bridge.sources.pricing import (
-    Asking,
-    BaseUrl,
     Day,
     PricingSource,
     Round,

@@ -1,40 +1,21 @@
-"""What sources of prices have in common: settings, asking over HTTP, rounds of asking."""
+"""What sources of prices have in common, and rounds of asking, as sources of usage ask too."""
 
+import asyncio
 import random
 from abc import ABC, abstractmethod
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Callable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
-from aiohttp import (
-    ClientConnectionError,
-    ClientError,
-    ClientPayloadError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-)
-from pydantic import AfterValidator, Field, HttpUrl
+from pydantic import AfterValidator
 
 from bridge.clock import Clock
 from bridge.errors import SourceError, Unreachable
 from bridge.interfaces import Batch, Surroundings
-from bridge.model import Frozen, OptPolicy
-from bridge.notation import SomeTime, read_retry_after
+from bridge.sources.asking import Asking, AskingSource
 
-LARGEST_ANSWER = 64 * 1024 * 1024  # bytes
-OK, NO_CONTENT = 200, 204
 NAP = 30.0  # seconds after which the clock is looked at again: it may have been set
 AGAIN = timedelta(minutes=5)  # after which a round is made anew in which a part failed
 EARLIEST = 1990  # year
@@ -52,29 +33,11 @@ def _within_reason(value: date) -> date:
 Day = Annotated[date, AfterValidator(_within_reason)]
 
 
-def _a_base(value: HttpUrl) -> HttpUrl:
-    if value.query or value.fragment:
-        raise ValueError("write only what stands before the path of a request, without ? and #")
-    return value
-
-
-BaseUrl = Annotated[HttpUrl, AfterValidator(_a_base)]
-
-
-class PricingSource(Frozen, ABC):
-    """A source that says prices and no events.
+class PricingSource(AskingSource, ABC):
+    """A source that says prices.
 
     Its backlog is what it has to ask for once, piece by piece: history, or files.
     """
-
-    apart: ClassVar[timedelta] = timedelta(0)  # between two requests
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    timeout: SomeTime = timedelta(seconds=60)
-
-    @abstractmethod
-    def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
-        """Yield prices as they come; raise SourceError when the upstream fails."""
 
     @abstractmethod
     async def backlog(self, around: Surroundings) -> Sequence[Any]:
@@ -82,50 +45,28 @@ class PricingSource(Frozen, ABC):
 
     @abstractmethod
     def fill(
-        self, ask: "Asking", around: Surroundings, piece: Any, doubts: list[str]
+        self, ask: Asking, around: Surroundings, piece: Any, doubts: list[str]
     ) -> AsyncGenerator[Batch, None]:
         """Yield what a piece of the backlog says, and the mark that it was asked for.
 
         What is wrong with parts of it goes into `doubts`.
         """
 
-    @asynccontextmanager
-    async def asking(self, clock: Clock) -> AsyncIterator["Asking"]:
-        """Open what asking the upstream needs."""
-        async with ClientSession(
-            timeout=ClientTimeout(total=self.timeout.total_seconds()),
-            cookie_jar=DummyCookieJar(),
-            headers={"Accept": "application/json, */*;q=0.5"},
-        ) as http:
-            yield Asking(http, clock, self.apart)
+
+class Collector(Protocol):
+    """What collects in rounds: a source, or what it has running."""
 
     @property
-    def opt_policy(self) -> OptPolicy:
-        """Prices are not answered."""
-        return OptPolicy()
+    def name(self) -> str:
+        """The source's name."""
 
-    @property
-    def max_open_ended(self) -> timedelta:
-        """Prices have ends."""
-        return timedelta(hours=24)
+    async def backlog(self, around: Surroundings) -> Sequence[Any]:
+        """Return what was not asked for yet, the first to be asked for first."""
 
-    @property
-    def program_names(self) -> Mapping[str, str]:
-        """Programs are named by what they are the price of."""
-        return {}
-
-    @property
-    def cert(self) -> Path | None:
-        """It shows no certificate."""
-        return None
-
-    @property
-    def address(self) -> HttpUrl | None:
-        """Who is asked, where it is somebody."""
-        return None
-
-    def check_files(self) -> None:
-        """Look at the files that it names: none."""
+    def fill(
+        self, ask: Asking, around: Surroundings, piece: Any, doubts: list[str]
+    ) -> AsyncGenerator[Batch, None]:
+        """Yield what a piece of the backlog says, and the mark that it was asked for."""
 
 
 class Part(Protocol):
@@ -209,25 +150,32 @@ class Round:
 
 
 async def rounds(
-    source: PricingSource,
-    ask: "Asking",
+    source: Collector,
+    ask: Asking,
     around: Surroundings,
     poll: Callable[[Round], AsyncGenerator[Batch, None]],
     next_due: Callable[[datetime], datetime],
+    bell: asyncio.Event | None = None,
 ) -> AsyncGenerator[Batch, None]:
-    """Poll for ever, each round when it is due, and work off the backlog in between."""
+    """Poll for ever, each round when it is due, and work off the backlog in between.
+
+    When the bell rings a round is due at once.
+    """
     tried: dict[Any, date] = {}  # pieces that are left though they were answered: a day later
     said: dict[str, list[str]] = {}  # what is doubtful of each part
     unwell = 0  # rounds in a row in which a part failed
     while True:
         said.pop(EVERY, None)
         now_on, began = Round(said), around.clock.now()
+        if bell:
+            bell.clear()
         async with aclosing(poll(now_on)) as batches:
             async for batch in batches:
                 yield batch
         await now_on.conclude(source.name, around)
         due = next_due(began)
-        async with aclosing(_work_off(source, ask, around, now_on, due, tried)) as batches:
+        stop = _due(around.clock, due, bell)
+        async with aclosing(_work_off(source, ask, around, now_on, stop, tried)) as batches:
             async for batch in batches:
                 yield batch
         around.warn(now_on.warning)
@@ -236,15 +184,19 @@ async def rounds(
             due = around.clock.now() + timedelta(seconds=now_on.retry_after)
         elif unwell:  # the part that failed is asked again soon, then less and less
             due = min(due, around.clock.now() + AGAIN * 2 ** min(unwell - 1, 10))
-        await _until(around.clock, began, due)
+        await _until(around.clock, began, due, bell)
+
+
+def _due(clock: Clock, due: datetime, bell: asyncio.Event | None) -> Callable[[], bool]:
+    return lambda: clock.now() >= due or (bell is not None and bell.is_set())
 
 
 async def _work_off(
-    source: PricingSource,
-    ask: "Asking",
+    source: Collector,
+    ask: Asking,
     around: Surroundings,
     now_on: Round,
-    due: datetime,
+    is_due: Callable[[], bool],
     tried: dict[Any, date],
 ) -> AsyncGenerator[Batch, None]:
     """Yield the backlog until a round is due; what fails is put off with all that follows it."""
@@ -255,7 +207,7 @@ async def _work_off(
         del now_on.said[name]
     for piece in pieces:
         now = around.clock.now()
-        if now >= due:
+        if is_due():
             return
         if tried.get(piece) == now.date() or piece.of in put_off:
             continue
@@ -275,63 +227,18 @@ async def _work_off(
                 return
 
 
-async def _until(clock: Clock, began: datetime, due: datetime) -> None:
-    """Wait until a time, or until the clock shows to have been set."""
+async def _until(clock: Clock, began: datetime, due: datetime, bell: asyncio.Event | None) -> None:
+    """Wait until a time, until the bell rings, or until the clock shows to have been set."""
     longest = due - began
     while began <= (now := clock.now()) < due and due - now <= longest:
-        await clock.sleep(min((due - now).total_seconds(), NAP))
+        nap = min((due - now).total_seconds(), NAP)
+        if bell is None:
+            await clock.sleep(nap)
+        elif await clock.wait(bell, now + timedelta(seconds=nap)):
+            return
 
 
 def turned(parts: Sequence[T]) -> list[T]:
     """Return parts from a random one on, so that none is the last one always."""
     start = random.randrange(len(parts)) if len(parts) > 1 else 0  # noqa: S311 -- shares out
     return [*parts[start:], *parts[:start]]
-
-
-class Asking:
-    """Asks one upstream, never faster than it may be."""
-
-    def __init__(self, http: ClientSession, clock: Clock, apart: timedelta) -> None:
-        self._http, self._clock, self._apart = http, clock, apart
-        self._asked: datetime | None = None
-
-    async def get(self, url: str, query: Mapping[str, str] | None = None) -> bytes | None:
-        """Return what is answered, or None where that is nothing (204).
-
-        Raises SourceError for anything but a whole answer of 200 or 204.
-        """
-        await self._wait()
-        try:
-            async with self._http.get(url, params=query) as reply:
-                return await self._read(reply)
-        except TimeoutError as error:
-            raise Unreachable(f"no answer within {self._http.timeout.total:g} s") from error
-        except ClientPayloadError as error:
-            raise SourceError(f"cannot be asked: {error}") from error
-        except (ClientConnectionError, OSError) as error:
-            said = str(error) or type(error).__name__
-            raise Unreachable(f"cannot be asked: {said}") from error
-        except (ClientError, ValueError) as error:
-            said = str(error) or type(error).__name__
-            raise SourceError(f"cannot be asked: {said}") from error
-
-    async def _wait(self) -> None:
-        now = self._clock.now()
-        if self._asked is not None:
-            left = self._asked + self._apart - now
-            if timedelta(0) < left <= self._apart:
-                await self._clock.sleep(left.total_seconds())
-        self._asked = self._clock.now()
-
-    async def _read(self, reply: ClientResponse) -> bytes | None:
-        if reply.status == NO_CONTENT:
-            return None
-        if reply.status != OK:
-            wait = read_retry_after(reply.headers.get("Retry-After"), self._clock.now())
-            raise SourceError(f"answered {reply.status} {reply.reason or ''}".strip(), wait)
-        body = bytearray()
-        async for piece in reply.content.iter_chunked(65536):
-            body += piece
-            if len(body) > LARGEST_ANSWER:
-                raise SourceError(f"answered more than {LARGEST_ANSWER} bytes")
-        return bytes(body)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bridge.store.access import Access
 from bridge.store.catalog import Catalog
+from bridge.store.contracts import Contracts
 from bridge.store.deliveries import Deliveries
 from bridge.store.devices import Devices
 from bridge.store.events import Events
@@ -17,7 +18,6 @@ from bridge.store.moments import Moments
 from bridge.store.offers import Offers
 from bridge.store.overview import Overview
 from bridge.store.prices import Prices
-from bridge.store.readings import Readings
 from bridge.store.sources import Sources
 from bridge.store.sqlite import Sqlite
 from bridge.store.standing import Vens
@@ -34,6 +34,7 @@ class Store:
     path: Path
     access: Access
     catalog: Catalog
+    contracts: Contracts
     deliveries: Deliveries
     devices: Devices
     events: Events
@@ -42,7 +43,6 @@ class Store:
     offers: Offers
     overview: Overview
     prices: Prices
-    readings: Readings
     reports: UpstreamReports
     sources: Sources
     subscriptions: Subscriptions
@@ -69,6 +69,7 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
                 path=path,
                 access=Access(file, vault),
                 catalog=Catalog(file, vault),
+                contracts=Contracts(file),
                 deliveries=deliveries,
                 devices=devices,
                 events=events,
@@ -77,7 +78,6 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
                 offers=Offers(file),
                 overview=Overview(sources, devices, events, deliveries, subscriptions, known),
                 prices=Prices(file, sources),
-                readings=Readings(file),
                 reports=UpstreamReports(file, meters),
                 sources=sources,
                 subscriptions=subscriptions,

@@ -3,23 +3,22 @@
 import asyncio
 import base64
 import hashlib
-import json
 import secrets
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlite_utils import Database
 
 from bridge.errors import StoreError
 from bridge.model import Document
-from bridge.notation import from_millis, millis, to_json
+from bridge.notation import millis
 from bridge.parties import Caller
 from bridge.store import clients
 from bridge.store.sqlite import Sqlite, one, rows
 from bridge.store.vault import Vault
 
 PREFIX = "oadrb_"  # lets a secret scanner recognise one
-SCOPES = ("read", "operate", "admin")  # each includes those before it
+SCOPES = (*clients.TIERS, "operate", "admin")  # each includes those before it
 
 
 def new_token(db: Database, name: str, scope: str, at: datetime) -> str:
@@ -57,7 +56,6 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
-TOKEN = "access"  # noqa: S105 -- what access tokens are sealed for
 TOKEN_LASTS = timedelta(hours=1)
 AT_ONCE = 2  # secrets that are checked at the same time: each takes 16 MiB and 50 ms
 REMEMBERED = 10_000  # callers, at most
@@ -103,14 +101,13 @@ class Access:
     ) -> tuple[Caller, datetime | None] | None:
         if token.startswith(PREFIX):
             return await self._by_token(_hash(token))
-        if opened := self._vault.open(TOKEN, token, at, TOKEN_LASTS):
-            said = json.loads(opened)
-            client = await self.client(said["client"])
-            if client is None or client["created"] != said["created"]:
+        if said := self._vault.verify(token):
+            until = datetime.fromtimestamp(said["exp"], UTC)
+            client = await self.client(said["sub"])
+            if client is None or client["created"] != said["created"] or at >= until:
                 return None
-            scopes = client["scopes"] & set(said["scopes"])
-            until = from_millis(said["at"]) + TOKEN_LASTS
-            return Caller(said["client"], scopes, said["client"]), until
+            scopes = client["scopes"] & set(said["scope"].split())
+            return Caller(said["sub"], scopes, said["sub"]), until
         pair = _basic(token)
         client = await self.check(*pair, patient=patient) if pair else None
         if pair is None or client is None:
@@ -160,15 +157,19 @@ class Access:
         wanted = {clients.ALIASES.get(scope, scope) for scope in asked}
         if not wanted <= set(clients.SCOPES):
             return None
-        return frozenset(client["scopes"] & wanted if wanted else client["scopes"])
+        held: frozenset[str] = client["scopes"]
+        return held & clients.with_tiers(wanted) if wanted else held
 
     def issue(
         self, client: Document, scopes: Collection[str], at: datetime
     ) -> tuple[str, timedelta]:
         """Return an access token; it is over after `TOKEN_LASTS`, and with its client."""
-        said = {"client": client["id"], "scopes": sorted(scopes), "at": millis(at),
-                "created": client["created"]}  # fmt: skip
-        return self._vault.seal(TOKEN, to_json(said), at), TOKEN_LASTS
+        # As RFC 9068 names them; `created` voids a token when its client gets another secret.
+        said = {
+            "sub": client["id"], "scope": " ".join(sorted(scopes)), "created": client["created"],
+            "iat": int(at.timestamp()), "exp": int((at + TOKEN_LASTS).timestamp()),
+        }  # fmt: skip
+        return self._vault.sign(said), TOKEN_LASTS
 
 
 def _basic(token: str) -> tuple[str, str] | None:

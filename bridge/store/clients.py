@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,13 +26,22 @@ ROLES: Mapping[str, tuple[str, ...]] = {
         "read_targets", "read_ven_objects", "write_reports", "write_subscriptions", "write_vens",
     ),
 }  # fmt: skip
-SCOPES = (*dict.fromkeys(s for scopes in ROLES.values() for s in scopes), "read")
+# Tiers of the bridge's own API, each with those before it; "read" is all of them
+TIERS = ("prices:read", "usage:read", "usage:raw", "read")
+SCOPES = (*dict.fromkeys(s for scopes in ROLES.values() for s in scopes), *TIERS)
 # What other VTNs call the same
 ALIASES = {
     f"{scope}_{role}": scope
     for scope in ("write_vens", "write_subscriptions", "write_reports")
     for role in ("bl", "ven")
 }
+
+
+def with_tiers(scopes: Iterable[str]) -> frozenset[str]:
+    """Return scopes with the tiers that are below them."""
+    held = frozenset(scopes)
+    highest = max((TIERS.index(s) for s in held if s in TIERS), default=-1)
+    return held | frozenset(TIERS[: highest + 1])
 
 
 def scopes_of(role: str, more: Collection[str] = ()) -> list[str]:
@@ -76,6 +85,7 @@ def revoke(db: Database, client: str, at: datetime) -> bool:
     )
     if done.rowcount:
         changes.append(db, at, "DELETE", "CLIENT", client)
+        db.conn.execute("DELETE FROM grants WHERE client = ? AND NOT settled", (client,))
         # Whoever comes back by this name must say anew what is to be told, and where.
         sql = "SELECT id FROM objects WHERE kind = 'SUBSCRIPTION' AND client = ?"
         for row in rows(db, sql, (client,)):
@@ -108,7 +118,7 @@ def listing(db: Any) -> list[Document]:
 def find(db: Any, client: str) -> Document | None:
     """Return a client that was not revoked."""
     row = one(db, "SELECT * FROM clients WHERE id = ? AND revoked IS NULL", (client,))
-    return {**row, "scopes": frozenset(json.loads(row["scopes"]))} if row else None
+    return {**row, "scopes": with_tiers(json.loads(row["scopes"]))} if row else None
 
 
 def sync(db: Database, settled: Mapping[str, tuple[Collection[str], str]], at: datetime) -> None:

@@ -7,7 +7,7 @@ from sqlite_utils import Database
 
 from bridge.model import Document
 from bridge.notation import millis
-from bridge.store import changes, price_days
+from bridge.store import changes, price_days, usage
 from bridge.store.sqlite import Sqlite, one, rows
 
 LIST = """
@@ -24,11 +24,16 @@ class Devices:
         self._file = file
 
     async def sync(
-        self, kinds: Mapping[str, str], at: datetime, followed: Collection[str] = ()
+        self,
+        kinds: Mapping[str, str],
+        at: datetime,
+        followed: Collection[str] = (),
+        meters: Collection[str] = (),
     ) -> None:
         """Make the kept devices those of the settings (name → kind); log what changed.
 
-        `followed` are the names and globs of the programs that any of them follows.
+        `followed` are the names and globs of the programs that any of them follows, `meters`
+        those of the meters of whose readings any is told.
         """
 
         def work(db: Database) -> None:
@@ -42,6 +47,7 @@ class Devices:
             for name in kept - kinds.keys():
                 _remove(db, name, at)
             price_days.follow(db, followed, at)
+            usage.follow(db, meters)
 
         await self._file.write(work)
 

@@ -15,7 +15,15 @@ from sqlite_utils import Database
 from bridge.interfaces import Author, Batch, Source
 from bridge.model import Dispatch, Document, Event, OptPolicy, OptType, is_price
 from bridge.notation import millis, to_json
-from bridge.store import changes, event_rows, painting, programs, publications
+from bridge.store import (
+    changes,
+    contracts,
+    event_rows,
+    painting,
+    programs,
+    publications,
+    usage,
+)
 from bridge.store.sqlite import Sqlite, one, rows
 
 log = structlog.get_logger()
@@ -73,6 +81,9 @@ def save_batch(db: Database, source: Source, batch: Batch, at: datetime) -> int:
         for foreign_id in event_rows.missing(db, source.name, listed, at):
             saving.cancel(foreign_id)
     saving.paint()
+    usage.keep(db, batch.measured, at)
+    usage.note_states(db, source.name, batch.meters, at)
+    contracts.say(db, source.name, batch.contracts)
     publications.note(db, source.name, batch.marks)
     return sum(publications.publish(db, source.name, p, at) for p in batch.publications)
 

@@ -1,7 +1,7 @@
 """Meters: keeps what they measured, and answers what it amounts to."""
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby, pairwise
@@ -9,7 +9,7 @@ from typing import Any
 
 from bridge.model import Document
 from bridge.notation import EXACT, from_json, from_millis, millis
-from bridge.store import usage
+from bridge.store import compaction, usage
 from bridge.store.metered import Metered, unpack
 from bridge.store.overlaps import NOTHING, Amount, finest
 from bridge.store.packing import DAY, from_columns
@@ -26,6 +26,7 @@ from bridge.usage import (
 )
 
 HOUR = 3_600_000
+EVERYTHING = UsageQuestion()
 Span = tuple[int, int]
 
 
@@ -50,9 +51,21 @@ class Meters:
             lambda db: usage.refresh(db, before), durable=False, tell=False
         )
 
-    async def meters(self, names: Collection[str] | None = None) -> list[Document]:
-        """Return meters by name, with what each measures; all, or some."""
-        return await self._file.read(lambda db: _meters(db, names))
+    async def compact(self, before: datetime) -> bool:
+        """Make hours of some of what is older; say whether there is more."""
+        return await self._file.write(
+            lambda db: compaction.compact(db, before), durable=False, tell=False
+        )
+
+    async def meters(self, question: UsageQuestion = EVERYTHING) -> list[Document]:
+        """Return the meters that are asked for by name, with what each measures."""
+        return await self._file.read(lambda db: _meters(db, question))
+
+    async def exists(self, question: UsageQuestion) -> bool:
+        """Whether there is a meter that is asked for."""
+        where, values = _where(question)
+        sql = f"SELECT 1 FROM meters m WHERE {where}"  # noqa: S608 -- constants
+        return await self._file.read(lambda db: one(db, sql, values) is not None)
 
     async def streams(self, question: UsageQuestion) -> list[StreamInfo]:
         """Return the streams that are asked for, by meter, direction, kind and unit."""
@@ -84,11 +97,11 @@ class Meters:
         return await self._file.read(lambda db: _trace(db, stream, millis(start), millis(end)))
 
 
-def _meters(db: Any, names: Collection[str] | None) -> list[Document]:
-    where, values = _in("name", names)
-    found = rows(db, f"SELECT * FROM meters WHERE {where} ORDER BY name", values)  # noqa: S608 -- constants
+def _meters(db: Any, question: UsageQuestion) -> list[Document]:
+    where, values = _where(question)
+    found = rows(db, f"SELECT * FROM meters m WHERE {where} ORDER BY name", values)  # noqa: S608 -- constants
     streams: dict[str, list[Document]] = {}
-    for stream in _streams(db, UsageQuestion(names)):
+    for stream in _streams(db, question):
         streams.setdefault(stream.meter, []).append(
             {
                 "direction": stream.direction, "kind": stream.kind, "unit": stream.unit or None,
@@ -114,10 +127,10 @@ def _meters(db: Any, names: Collection[str] | None) -> list[Document]:
 
 
 def _streams(db: Any, question: UsageQuestion) -> list[StreamInfo]:
-    where, values = _in("m.name", question.meters)
-    for column, wanted in (("direction", question.directions), ("kind", question.kinds)):
-        clause, more = _in(f"s.{column}", wanted)
-        where, values = f"{where} AND {clause}", [*values, *more]
+    where, values = _where(question)
+    for column, wanted in (("direction", question.direction), ("kind", question.kind)):
+        if wanted is not None:
+            where, values = f"{where} AND s.{column} = ?", [*values, wanted]
     found = rows(
         db,
         "SELECT s.id, m.name AS meter, s.direction, s.kind, s.unit, s.currency, s.longest,"  # noqa: S608 -- constants
@@ -138,10 +151,15 @@ def _streams(db: Any, question: UsageQuestion) -> list[StreamInfo]:
     ]  # fmt: skip
 
 
-def _in(column: str, wanted: Collection[str] | None) -> tuple[str, list[str]]:
-    if wanted is None:
+def _where(question: UsageQuestion) -> tuple[str, list[str]]:
+    """Return a condition for meters `m`, and its values."""
+    if question.meters is None:
         return "1", []
-    return f"{column} IN ({', '.join('?' * len(wanted))})", list(wanted)
+    where, values = f"m.name IN ({', '.join('?' * len(question.meters))})", [*question.meters]
+    if question.own:
+        where = f"({where} OR (m.name >= ? AND m.name < ?))"
+        values += [question.own, question.own + "\U0010ffff"]
+    return where, values
 
 
 def _readings(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list[Known]:

@@ -9,11 +9,15 @@ from itertools import groupby
 
 from sqlite_utils import Database, Migrations
 
+from bridge.notation import from_millis
 from bridge.store import series
+from bridge.store import usage as store_usage
 from bridge.store.packing import DAY, Kept, Painted
 from bridge.store.shapes import FIRST, OPENADR2, OPENADR3, PRICES
+from bridge.store.sqlite import rows
 from bridge.store.upstream_shapes import UPSTREAM_REPORTS
 from bridge.store.usage_shapes import USAGE
+from bridge.usage import NET, UNKNOWN, Measured, Origin, Reading, Stream, kept_unit
 
 migrations = Migrations("bridge")
 
@@ -57,6 +61,17 @@ def openadr2_vens(db: Database) -> None:
 def usage(db: Database) -> None:
     """Keep readings by stream and day; contracts, and to whom they are granted."""
     _run(db, USAGE)
+    for row in rows(db, "SELECT * FROM readings ORDER BY since"):
+        protocol, colon, client = row["client"].rpartition(":")
+        protocol = protocol if colon else "openadr3"
+        unit, power = kept_unit(row["unit"] or UNKNOWN)
+        stream = Stream(f"{protocol}:{client}:{row['meter']}", NET, row["kind"].lower(), unit)
+        amount = Reading(
+            row["start"], row["length"], row["value"], row["exponent"] + power, row["quality"]
+        )
+        origin = Origin(protocol, client, row["report"], row["reading_type"] or "")
+        store_usage.keep(db, [Measured(stream, [amount], origin)], from_millis(row["since"]))
+    db.conn.execute("DROP TABLE readings")
 
 
 @migrations()

@@ -15,7 +15,7 @@ from bridge.errors import Conflict, Unfit, Unknown
 from bridge.model import Document
 from bridge.notation import from_json, millis, to_json, write_time
 from bridge.parties import SUBSCRIPTION, Caller, View, Wanted
-from bridge.store import changes, offered, privacy, readings
+from bridge.store import changes, offered, privacy, reported
 from bridge.store.sqlite import one, rows, write_many
 from bridge.store.vault import Vault
 
@@ -163,7 +163,7 @@ def _save(
         before=_told(had) if had else None, after=_told(row),
     )  # fmt: skip
     if kind == REPORT:
-        readings.keep(db, shown, at)
+        reported.keep(db, shown, from_json(had["document"]) if had else None, at)
     if kind == SUBSCRIPTIONS:
         db.conn.execute("UPDATE objects SET since = ? WHERE id = ?", (seq, stamp["id"]))
         stop_sending(db, stamp["id"], at, "the subscription was changed")
@@ -294,5 +294,5 @@ def secrets_of(row: Document, vault: Vault, at: datetime) -> list[str | None] | 
     """Return a subscription's bearer tokens; None where this vault cannot open them."""
     if row["secrets"] is None:
         return [None] * len(json.loads(row["document"])["objectOperations"])
-    opened = vault.open(CALLBACK, row["secrets"], at)
+    opened = vault.open(CALLBACK, row["secrets"])
     return json.loads(opened) if opened is not None else None

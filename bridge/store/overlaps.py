@@ -9,6 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
+from operator import ge, gt
 from typing import NamedTuple
 
 from bridge.notation import EXACT
@@ -31,10 +32,25 @@ class Merged(NamedTuple):
 
 def merge(known: Sequence[Metered], said: Iterable[Metered]) -> Merged:
     """Return what holds when readings are said, in order, beside those that are known."""
+    said = list(said)
+    if _stands_apart(known, said):  # as most do that are taken in for the first time
+        after = bisect_left(known, said[0].start, key=lambda r: r.start)
+        held = [*known[:after], *said, *known[after:]]
+        return Merged(held, [], said, Kept(new=len(said)), [])
     merging = _Merging(known)
     for reading in said:
         merging.say(reading)
     return merging.result()
+
+
+def _stands_apart(known: Sequence[Metered], said: Sequence[Metered]) -> bool:
+    """Whether what is said follows one on another, and overlaps nothing that is known."""
+    starts = [r.start for r in said]
+    ends = [r.start + r.length for r in said]
+    if any(map(gt, ends, starts[1:])) or any(map(ge, starts, starts[1:])):
+        return False
+    lo, hi = starts[0], max(ends)
+    return not any(k.start < hi and k.start + k.length > lo for k in known)
 
 
 class _Merging:

@@ -172,9 +172,12 @@ class Vens:
         self, ven: str, readings: Sequence[Reading], requests: Collection[str], at: datetime
     ) -> set[str]:
         """Keep what a VEN measured; return those request ids under which nothing is asked for."""
-        return await self._file.write(
+        unknown, told = await self._file.write(
             lambda db: ven_reports.keep(db, ven, readings, requests, at), tell=False
         )
+        if told:
+            self._file.ring()
+        return unknown
 
     # --- for the admin endpoint ---------------------------------------------------------------
 

@@ -40,9 +40,8 @@ class UpstreamReports:
         """Return what a resource's meter measured, in steps from start to end."""
         edges = [start + n * step for n in range((end - start) // step + 1)]
         found = [Bucket(a, b, None, ZERO) for a, b in pairwise(edges)]
-        for stream in _fitting(
-            await self._meters.streams(UsageQuestion([resource.meter], kinds=[USAGE])), resource
-        ):
+        question = UsageQuestion(frozenset({resource.meter}), kind=USAGE)
+        for stream in _fitting(await self._meters.streams(question), resource):
             if all(bucket.whole for bucket in found):
                 break
             said = await self._meters.buckets(stream, edges)

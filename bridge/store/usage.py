@@ -4,9 +4,11 @@ A sum is kept for a local date once nothing of it was touched for a while: where
 it is worked out from the readings, so that it is right at every moment.
 """
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -54,11 +56,11 @@ def keep(db: Database, measured: Iterable[Measured], at: datetime) -> Kept:
             _note(touched, meter, merged)
     heard = ((now, meter) for meter in {meter for _, meter in streams.values()})
     write_many(db, "UPDATE meters SET heard = ? WHERE name = ?", heard)
-    for meter, (start, end) in touched.items():
-        if followed(db, meter):
-            about = {"meter": meter, "start": start, "end": end}
-            changes.append(db, at, "UPDATE", "USAGE", meter, after=about)
-    return counts
+    followed = list(filter(_followed(db), touched))
+    for meter in followed:
+        about = {"meter": meter, "start": touched[meter][0], "end": touched[meter][1]}
+        changes.append(db, at, "UPDATE", "USAGE", meter, after=about)
+    return counts + Kept(told=len(followed))
 
 
 def withdraw(
@@ -76,7 +78,7 @@ def withdraw(
         gone = [r for r in known if r.key in wanted and r.origin == said_by["id"]]
         if gone:
             lost = {r.key for r in gone}
-            _write_day(db, row.id, day, [r for r in known if r.key not in lost])
+            write_day(db, row.id, day, [r for r in known if r.key not in lost])
             _write_trace(db, row.id, gone, millis(at))
             _touch(db, row, gone)
 
@@ -112,12 +114,17 @@ def _keep_run(
     days = {r.start // DAY for r in (*merged.new, *merged.gone, *merged.confirmed)}
     by_day: dict[int, list[Metered]] = defaultdict(list)
     for reading in merged.held:
-        by_day[reading.start // DAY].append(reading)
+        day = reading.start // DAY
+        if day in days:
+            by_day[day].append(reading)
     for day in days:
-        _write_day(db, row.id, day, by_day[day])
+        write_day(db, row.id, day, by_day[day])
     _write_trace(db, row.id, merged.gone, now)
     changed = [*merged.new, *merged.gone]
     straddles = _touch(db, row, changed) or row.straddles
+    if days:
+        update = "UPDATE streams SET compacted = min(compacted, ?) WHERE id = ?"
+        db.conn.execute(update, (min(days) - 1, row.id))
     now_is = row._replace(straddles=straddles, longest=max(longest, row.longest))
     if now_is != row:
         update = "UPDATE streams SET longest = ?, straddles = ? WHERE id = ?"
@@ -125,7 +132,7 @@ def _keep_run(
     return merged, now_is
 
 
-def _write_day(db: Database, stream: int, day: int, readings: Sequence[Metered]) -> None:
+def write_day(db: Database, stream: int, day: int, readings: Sequence[Metered]) -> None:
     """Write a day's readings, which are in order; none is no row."""
     if not readings:
         db.conn.execute("DELETE FROM usage WHERE stream = ? AND day = ?", (stream, day))
@@ -196,9 +203,17 @@ def _note(touched: dict[str, tuple[int, int]], meter: str, merged: Merged) -> No
         touched[meter] = min(had[0], lo), max(had[1], hi)
 
 
-def followed(db: Database, meter: str) -> bool:
-    """Whether a device is told of a meter's readings."""
-    return False
+def follow(db: Database, patterns: Collection[str]) -> None:
+    """Keep of which meters' readings devices are told: others make no changes."""
+    text = json.dumps(sorted(patterns))
+    db.conn.execute("INSERT OR REPLACE INTO meta VALUES ('followed_meters', ?)", (text,))
+
+
+def _followed(db: Database) -> Callable[[str], bool]:
+    """Return what says of a meter's name whether any device is told of its readings."""
+    row = one(db, "SELECT value FROM meta WHERE key = 'followed_meters'")
+    patterns = json.loads(row["value"]) if row else []
+    return lambda name: any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 _STREAM = (
@@ -288,7 +303,7 @@ def settle_zone(db: Database, zone: str) -> None:
     db.conn.execute(f"UPDATE streams SET straddles = 1 WHERE id IN {ours}")  # noqa: S608 -- a constant
 
 
-def refresh(db: Database, before: date, limit: int = 500) -> bool:
+def refresh(db: Database, before: date, limit: int = 50) -> bool:
     """Keep the sums of some dates that were touched; say whether there are more."""
     number = (before - date(1970, 1, 1)).days
     sql = "SELECT stream, date FROM usage_stale WHERE date < ? LIMIT ?"

@@ -22,6 +22,7 @@ CREATE TABLE streams (
     currency TEXT NOT NULL,
     longest INTEGER NOT NULL,
     straddles INTEGER NOT NULL,
+    compacted INTEGER NOT NULL DEFAULT -1000000,
     UNIQUE (meter, direction, kind, unit, currency)
 ) STRICT;
 CREATE TABLE usage_origins (

@@ -12,9 +12,8 @@ from sqlite_utils import Database
 from bridge.errors import Unfit
 from bridge.model import Document
 from bridge.notation import ZERO, from_millis, millis
-from bridge.store import vens
-from bridge.store.packing import to_columns
-from bridge.store.sqlite import one, rows, write_many
+from bridge.store import reported, vens
+from bridge.store.sqlite import one, rows
 from bridge.vens import Offered, Point, Reading, Request, Wish
 
 HISTORY = "HISTORY_"
@@ -97,20 +96,12 @@ def samplings(db: Any, ven: str, requests: Collection[str]) -> Mapping[str, time
 
 def keep(
     db: Database, ven: str, readings: Sequence[Reading], requests: Collection[str], at: datetime
-) -> set[str]:
-    """Keep what a VEN measured; return those request ids under which nothing is asked for."""
-    write_many(
-        db,
-        "INSERT OR REPLACE INTO readings (meter, kind, start, length, value, exponent, unit,"
-        " reading_type, quality, client, report, since)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (r.meter, r.kind, millis(r.start), r.length // timedelta(milliseconds=1),
-             *to_columns(r.value), r.unit, r.reading_type, r.quality, f"openadr2:{ven}",
-             r.request_id, millis(at))
-            for r in readings
-        ),
-    )  # fmt: skip
+) -> tuple[set[str], bool]:
+    """Keep what a VEN measured; return those request ids under which nothing is asked for.
+
+    And whether there is something to tell devices of.
+    """
+    told = reported.keep_ven(db, ven, readings, at).told
     unknown = set()
     for request in requests:
         done = db.conn.execute(
@@ -122,7 +113,7 @@ def keep(
         if not done.rowcount:
             unknown.add(request)
     vens.answered(db, ven, "oadrCreateReport", requests)  # it was told, whatever it answered
-    return unknown
+    return unknown, bool(told)
 
 
 def listing(db: Any) -> dict[str, list[Document]]:

@@ -22,7 +22,7 @@ class GetPricing:
     def routes(self, *, public: bool) -> list[Route]:
         """Return the routes; `public` asks for no token, and any web page may ask then."""
         self._headers = {"Access-Control-Allow-Origin": "*"} if public else {}
-        scope = None if public else "read"
+        scope = None if public else "prices:read"
         summary = "A utility's dynamic prices by local day; 204 where none are known"
         return [
             Route("GET", PATHS[0], self.pricing, scope, summary, answers=(200, 204, 400)),

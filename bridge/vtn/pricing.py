@@ -5,20 +5,20 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
-from decimal import Decimal
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from aiohttp import web
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from bridge.clock import Clock
 from bridge.interfaces import PriceHistory
 from bridge.model import PRICE, Document, PriceQuestion, PriceRow
 from bridge.notation import read_time, to_json, write_time
+from bridge.vtn.tables import cell
+from bridge.vtn.times import Time
 from bridge.web import CALLER, Problem, Query, Route, read_query, reply_list, reply_tagged
 
 LONGEST_PAGE = 10_000
-FIRST_YEAR, LAST_YEAR = 1900, 9999  # of times that can be asked for
 COLUMNS = ("program", "start", "end", "price", "unit", "currency", "type", "status", "since")
 # What is said of the program that is asked for, beside its prices
 ABOUT = ("covers_until", "last_success", "basis", "derived_from")
@@ -28,21 +28,6 @@ CONTENT_TYPES = {
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
 }
-
-
-def _rfc3339(value: object) -> object:
-    # A "+" that was not escaped arrives as a blank.
-    text = str(value).replace(" ", "+")
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None and FIRST_YEAR <= moment.year < LAST_YEAR:
-            return moment.astimezone(UTC)
-    except ValueError:
-        pass
-    raise ValueError("write a time as RFC 3339, such as 2027-03-14T00:00:00-08:00")
-
-
-Time = Annotated[datetime, BeforeValidator(_rfc3339)]
 
 
 class PricesQuery(Query):
@@ -68,7 +53,7 @@ class Pricing:
 
     def routes(self, *, public: bool) -> list[Route]:
         """Return the routes; `public` asks for no token."""
-        scope = None if public else "read"
+        scope = None if public else "prices:read"
         return [
             Route("GET", "/api/v1/programs", self.programs, scope, "All programs, by name"),
             Route(
@@ -210,13 +195,9 @@ def _csv(form: Form) -> bytes:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, datetime):
-        return write_time(value)
-    if isinstance(value, Decimal):
-        return f"{value:f}"
     if isinstance(value, list):
         return ";".join(f"{c['component']}={c['price']:f}" for c in value)
-    return value
+    return cell(value)
 
 
 FORMATS: dict[str, Callable[[Form], bytes]] = {

@@ -1,6 +1,7 @@
 """Routes with scopes, authorization, limits and problems: shared by `vtn` and `admin`."""
 
 from bridge.web.asked import read_json, read_query
+from bridge.web.limits import Patience, RateLimit
 from bridge.web.openapi import OpenApi, describe
 from bridge.web.replies import (
     Representation,
@@ -10,7 +11,7 @@ from bridge.web.replies import (
     reply_with,
     represent,
 )
-from bridge.web.site import CALLER, Patience, Problem, Query, Route, make_site, serving
+from bridge.web.site import CALLER, Problem, Query, Route, make_site, serving
 
 __all__ = [
     "CALLER",
@@ -18,6 +19,7 @@ __all__ = [
     "Patience",
     "Problem",
     "Query",
+    "RateLimit",
     "Representation",
     "Route",
     "describe",

@@ -4,9 +4,7 @@ One table of routes is what is served, what asks for which scope, and what the O
 document says.
 """
 
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,13 +22,13 @@ from pydantic import BaseModel, ConfigDict
 from bridge.errors import SettingsError, StoreError
 from bridge.notation import to_json
 from bridge.parties import Caller
+from bridge.web.limits import Patience, RateLimit
 
 log = structlog.get_logger()
 
 LARGEST_BODY = 64 * 1024
 PLAIN, PROBLEM = "/openadr3/", "application/problem+json"
 BAD_TOKENS = 20  # from one address in a minute; then it is told to wait
-MINUTE, MOST_REMEMBERED = 60.0, 10_000
 NOBODY = Caller("nobody", frozenset())
 MOST_HOSTS = 1_000  # by which the bridge is called, and which were found to be good
 SHUTDOWN = 1.0  # seconds for a request that is under way when the bridge stops
@@ -40,6 +38,7 @@ Authorize = Callable[[str, bool], Awaitable[Caller | None]]
 # Lets a request pass, with its caller noted, or raises a Problem.
 Authorized = Callable[[web.Request], Awaitable[None]]
 CALLER = web.RequestKey("caller", Caller)
+LIMITS = web.RequestKey("limits", dict[str, str])
 
 
 class Query(BaseModel):
@@ -86,12 +85,16 @@ def make_site(
     *,
     largest_body: int = LARGEST_BODY,
     anonymous: Caller | None = None,
+    limit: RateLimit | None = None,
 ) -> web.Application:
-    """Return the application of a listener; `anonymous` is who calls without a token."""
+    """Return the application of a listener; `anonymous` is who calls without a token.
+
+    The limit is for all but OpenADR 3, which has none.
+    """
     by_handler = {route.handler: route for route in routes}
     site = web.Application(
         client_max_size=largest_body,
-        middlewares=[_guarded(_authorized(by_handler, authorize, anonymous))],
+        middlewares=[_guarded(_authorized(by_handler, authorize, anonymous), limit)],
     )
     for route in routes:
         if route.method == "GET":
@@ -160,7 +163,7 @@ class _Runner(web.AppRunner):
         return server
 
 
-def _guarded(authorize: Authorized) -> Middleware:
+def _guarded(authorize: Authorized, limit: RateLimit | None) -> Middleware:
     """Return what stands around every handler: who may call it, and what goes wrong in it."""
 
     @web.middleware
@@ -168,6 +171,8 @@ def _guarded(authorize: Authorized) -> Middleware:
         try:
             _check_host(request)
             await authorize(request)
+            if limit and not request.path.startswith(PLAIN):
+                _count(request, limit)
             reply = await handler(request)
         except Problem as problem:
             reply = _problem(request, problem)
@@ -186,9 +191,23 @@ def _guarded(authorize: Authorized) -> Middleware:
             )
         reply.headers["X-Content-Type-Options"] = "nosniff"
         reply.headers.setdefault("Cache-Control", "no-store")
+        if LIMITS in request:
+            reply.headers.update(request[LIMITS])
         return reply
 
     return guard
+
+
+def _count(request: web.Request, limit: RateLimit) -> None:
+    """Count a request of whoever asks; refuse it where it is one too many."""
+    caller = request.get(CALLER)
+    left = limit.take(caller.name if caller and caller is not NOBODY else ("", request.remote))
+    request[LIMITS] = {
+        "X-RateLimit-Limit": str(limit.rate), "X-RateLimit-Remaining": str(left or 0),
+    }  # fmt: skip
+    if left is None:
+        said = f"more than {limit.rate} requests in a second; wait for one"
+        raise Problem(429, said, {"Retry-After": "1"})
 
 
 _good_hosts: set[str] = set()
@@ -283,29 +302,3 @@ def _authorized(
 async def _caller(request: web.Request, authorize: Authorize, patient: bool) -> Caller | None:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     return await authorize(token.strip(), patient) if kind.lower() == "bearer" else None
-
-
-class Patience:
-    """Counts what went wrong in the last minute, by whoever it went wrong with."""
-
-    def __init__(self) -> None:
-        self._times: dict[Hashable, deque[float]] = {}
-
-    def lasts(self, who: Hashable, most: int) -> bool:
-        """Whether fewer than so many things went wrong in the last minute."""
-        times, now = self._times.get(who, deque()), time.monotonic()
-        while times and now - times[0] > MINUTE:
-            times.popleft()
-        return len(times) < most
-
-    def note(self, who: Hashable) -> None:
-        """Note that something went wrong now."""
-        now = time.monotonic()
-        if len(self._times) > MOST_REMEMBERED:
-            self._times = {k: t for k, t in self._times.items() if t and now - t[-1] <= MINUTE}
-        self._times.setdefault(who, deque(maxlen=1000)).append(now)
-
-    def forget(self, who: Hashable) -> None:
-        """Take the last note back: it went well after all."""
-        if times := self._times.get(who):
-            times.pop()

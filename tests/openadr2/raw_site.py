@@ -23,6 +23,7 @@ from bridge.store.files import beside
 from tests.openadr2.pki import Authority, Identity
 from tests.openadr2.raw_ven import RawVen
 from tests.openadr3.clients import SECRETS, Client, calling
+from tests.peers import kept_readings
 
 VTN_ID = "BRIDGE"
 REPORTS = [
@@ -34,6 +35,10 @@ REPORTS = [
 HEARD = {"heard", "seen", "ends", "sha256", "last_seen"}
 # A log of what was done, how far others have read it, and counters
 LOGS = {"changes", "cursors", "meta"}
+# What was measured, packed; it is shown by itself
+PACKED = {
+    "meters", "streams", "usage", "usage_origins", "usage_revisions", "usage_dates", "usage_stale",
+}  # fmt: skip
 
 
 def free_port() -> int:
@@ -117,6 +122,10 @@ class Site:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute(sql, values)]
 
+    def readings(self) -> list[dict[str, Any]]:
+        """Return what is kept of what was measured."""
+        return kept_readings(self.path)
+
     def dump(self, *without: str) -> dict[str, list[str]]:
         """Return all rows of all tables as text, but for those that mention one of `without`.
 
@@ -126,8 +135,10 @@ class Site:
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
         )
         found = {}
-        for name in sorted({n["name"] for n in names} - LOGS):
-            rows = self.query(f"SELECT * FROM {name}")  # noqa: S608 -- our tables
+        for name in sorted({n["name"] for n in names} - LOGS - PACKED | {"readings"}):
+            rows = self.readings()
+            if name != "readings":
+                rows = self.query(f"SELECT * FROM {name}")  # noqa: S608 -- our tables
             said = (json.dumps({k: str(v) for k, v in r.items() if k not in HEARD}) for r in rows)
             found[name] = sorted(s for s in said if not any(w in s for w in without))
         return found

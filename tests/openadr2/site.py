@@ -3,12 +3,10 @@
 import asyncio
 import json
 import socket
-import sqlite3
 import subprocess
 import sys
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 
 from aiohttp import ClientSession
@@ -22,7 +20,7 @@ from bridge.certificates import short_fingerprint
 from bridge.cli import main
 from tests.openadr2.stock_ven import StockVen
 from tests.openadr3.clients import SECRETS, calling
-from tests.peers import PREFIX
+from tests.peers import PREFIX, kept_readings
 
 SETTINGS = """
 [store]
@@ -177,10 +175,8 @@ class Site:
 
         Energy is in Wh, as the VENs here measure it.
         """
-        sql = (
-            "SELECT start, value, exponent + iif(unit = 'KWH', 3, 0), client FROM readings"
-            " WHERE meter = ? ORDER BY start"
+        return sorted(
+            (r["start"], r["amount"] * (1000 if r["unit"] == "KWH" else 1), r["client"])
+            for r in kept_readings(self.database)
+            if r["meter"].endswith(f":{meter}")
         )
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
-            found = db.execute(sql, (meter,)).fetchall()
-        return [(start, Decimal(v).scaleb(e), client) for start, v, e, client in found]

@@ -163,7 +163,7 @@ async def test_a_length_of_time_is_not_negative(site):
     at = [(hour(-1), "-PT1M", {"energy": 1})]
     said = messages.report(wanted.id, "usage", "TELEMETRY_USAGE", at)
     assert (await ven.update_report(said)).refuses(454)
-    assert site.query("SELECT * FROM readings") == []
+    assert site.readings() == []
 
 
 async def test_more_answers_than_events_are_ever_listed_are_refused(site):

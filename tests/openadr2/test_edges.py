@@ -197,7 +197,7 @@ async def test_intervals_without_a_time_are_refused_and_not_kept_one_over_anothe
         timeless = head + tail.partition("</c:dtstart>")[2]
         answer = await ven.update_report(timeless)
         assert answer.code == 454
-        assert site.query("SELECT * FROM readings") == []
+        assert site.readings() == []
 
 
 async def test_the_first_report_that_is_asked_for_is_asked_again_where_the_reply_was_lost(tmp_path):

@@ -301,7 +301,7 @@ async def test_reports_are_asked_for_and_what_they_say_is_kept(site, sign):
         assert (answer.kind, answer.code) == ("oadrUpdatedReport", 200)
     kept = readings(site, "heater")
     assert {r["report"] for r in kept} == {usage.id}
-    assert {r["meter"] for r in kept} == {"meter"}
+    assert {r["meter"] for r in kept} == {"openadr2:heater:meter"}
     assert {(r["start"], r["length"]) for r in kept} == {
         (int(start.timestamp() * 1000), 60_000) for start, _, _ in rows
     }
@@ -345,11 +345,10 @@ async def asked_for(ven, *offers):
 
 
 def readings(site, ven, report=None):
-    found = site.query("SELECT * FROM readings WHERE client = ?", f"openadr2:{ven}")
     return [
-        {**r, "amount": float(r["value"]) * 10 ** r["exponent"]}
-        for r in found
-        if report in {None, r["report"]}
+        {**r, "amount": float(r["amount"])}
+        for r in site.readings()
+        if r["client"] == f"openadr2:{ven}" and report in {None, r["report"]}
     ]
 
 

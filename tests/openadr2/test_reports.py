@@ -152,4 +152,4 @@ async def test_what_is_no_number_is_not_kept_and_what_was_never_described_is(sit
         assert answer.good
         assert answer.element.findtext(".//{*}oadrCancelReport/{*}reportRequestID") == "never-asked"
         (kept,) = readings(site, "heater", "never-asked")
-        assert (kept["meter"], kept["amount"], kept["unit"]) == ("thing", 7, None)
+        assert (kept["meter"], kept["amount"], kept["unit"]) == ("openadr2:heater:thing", 7, "")

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from bridge.notation import from_json
+from bridge.notation import from_json, millis
 from tests.openadr3.clients import prices, subscription
 from tests.peers import (
     Device,
@@ -13,6 +13,7 @@ from tests.peers import (
     event,
     eventually,
     kept_prices,
+    kept_readings,
     levels,
     quiet,
     signal,
@@ -255,15 +256,17 @@ async def test_reports_are_kept_verbatim_and_as_readings(vtn):
         }  # fmt: skip
         report = await call("ven1").made("/reports", usage)
         assert {k: report[k] for k in usage} == usage
-        (reading,) = await call.bridge.store.readings.list("meter")
+        (reading,) = kept_readings(call.bridge.store.path)
+        del reading["since"]
         assert reading == {
-            "meter": "meter", "kind": "USAGE", "unit": "KWH", "quality": "OK", "client": "ven1",
-            "report": report["id"], "start": NOON, "end": NOON + HOUR, "value": Decimal("0.5"),
+            "meter": "openadr3:ven1:meter", "direction": "net", "kind": "usage", "unit": "KWH",
+            "quality": "OK", "client": "openadr3:ven1", "report": report["id"],
+            "start": millis(NOON), "length": 3_600_000, "amount": Decimal("0.5"),
         }  # fmt: skip
         usage["resources"][0]["intervals"][0]["payloads"][0]["values"] = [0.75]
         await call("ven1").put(f"/reports/{report['id']}", usage)
-        (reading,) = await call.bridge.store.readings.list("meter")
-        assert reading["value"] == Decimal("0.75")
+        (reading,) = kept_readings(call.bridge.store.path)
+        assert reading["amount"] == Decimal("0.75")
 
 
 async def test_an_unchanged_list_is_not_sent_again_and_a_long_one_is_packed(vtn):

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from sqlite_utils import Database, Migrations
@@ -15,7 +16,7 @@ from bridge.store import files, open_store
 from bridge.store.access import new_token
 from bridge.store.packing import DAY
 from bridge.store.sqlite import Sqlite, connect, rows
-from tests.peers import kept_prices, replaced_prices
+from tests.peers import kept_prices, kept_readings, replaced_prices
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
@@ -233,8 +234,36 @@ async def test_prices_of_the_first_shape_are_all_there_in_the_newest(tmp_path):
         "prices_by_day",
         "openadr3_objects",
         "openadr2_vens",
+        "usage",
+        "upstream_reports",
     ]
     assert path.with_name("old.db.before-prices_by_day").exists()
+
+
+async def test_what_reports_measured_before_is_kept_as_readings(tmp_path):
+    path, noon = tmp_path / "old.db", millis(datetime(2027, 3, 14, 12, tzinfo=UTC))
+    with closing(connect(path)) as db:
+        db.conn.execute(f"PRAGMA application_id = {files.APPLICATION_ID}")
+        files.migrations.apply(db, stop_before="usage")
+        kept = [
+            ("m", "USAGE", noon, 60_000, 1250, 0, "WH", "Direct Read", "good", "openadr2:heater", "r1", noon),
+            ("m", "USAGE", noon, 60_000, "12345678901234567890", -2, "KWH", None, None, "dev", "r2", noon),
+            ("m", "ONLINE", noon, 0, 1, 0, None, None, None, "openadr2:heater", "r3", noon),
+        ]  # fmt: skip
+        marks = ", ".join("?" * 12)
+        db.conn.executemany(f"INSERT INTO readings VALUES ({marks})", kept)  # noqa: S608
+    async with open_store(path):
+        pass
+    found = {(r["meter"], r["kind"]): r for r in kept_readings(path)}
+    heater = found["openadr2:heater:m", "usage"]
+    assert (heater["amount"], heater["unit"], heater["since"]) == (Decimal("1.250"), "KWH", noon)
+    assert (heater["quality"], heater["client"], heater["report"]) == (
+        "good",
+        "openadr2:heater",
+        "r1",
+    )
+    assert found["openadr3:dev:m", "usage"]["amount"] == Decimal("123456789012345678.90")
+    assert found["openadr2:heater:m", "online"]["amount"] == 1
 
 
 def test_vacuum_and_counts(tmp_path):

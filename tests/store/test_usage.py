@@ -1,9 +1,9 @@
 """Readings in the store, against a plain model: any order of imports, corrections, restarts."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
@@ -48,7 +48,7 @@ async def keep(store, *measured, at=T0):
 
 
 async def stream_of(store, meter="m", kind=None):
-    (found,) = await store.meters.streams(UsageQuestion([meter], kinds=kind and [kind]))
+    (found,) = await store.meters.streams(UsageQuestion(frozenset({meter}), kind=kind))
     return found
 
 
@@ -152,7 +152,9 @@ async def test_a_bill_over_two_months_is_in_the_year_and_in_neither_month(store)
     await keep(store, said([reading(start, 30 * DAY, 400)]))
     months = [datetime(2027, m, 1, tzinfo=UTC) for m in (1, 2, 3)]
     assert await sums(store, *months) == [None, None]
-    assert await sums(store, datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)) == [400]
+    assert await sums(
+        store, datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
+    ) == [400]
 
 
 async def test_gaps_are_told(store):
@@ -207,7 +209,9 @@ class Model:
                 self.held[start, end] = value, stamp
 
     def amount(self, lo, hi):
-        inside = sorted((k for k in self.held if lo <= k[0] and k[1] <= hi), key=lambda k: (k[0], k[0] - k[1]))
+        inside = sorted(
+            (k for k in self.held if lo <= k[0] and k[1] <= hi), key=lambda k: (k[0], k[0] - k[1])
+        )
         return self._sum(inside)
 
     def _sum(self, keys):
@@ -236,7 +240,9 @@ pieces = st.tuples(
     st.integers(0, 4 * 60), st.sampled_from([1, 2, 3, 4, 4, 4, 8, 96, 92, 7]), st.integers(-5, 20)
 )
 batches = st.lists(
-    st.tuples(st.lists(pieces, min_size=1, max_size=12), st.integers(0, 3), st.booleans(), st.booleans()),
+    st.tuples(
+        st.lists(pieces, min_size=1, max_size=12), st.integers(0, 3), st.booleans(), st.booleans()
+    ),
     max_size=12,
 )
 
@@ -260,7 +266,9 @@ async def _check(steps):
                     found, stamp, restart, refreshes = steps[n]
                     n += 1
                     said_at = T0 + stamp * DAY
-                    times = [(start + a * QUARTER, start + (a + b) * QUARTER, v) for a, b, v in found]
+                    times = [
+                        (start + a * QUARTER, start + (a + b) * QUARTER, v) for a, b, v in found
+                    ]
                     await keep(store, said([reading(a, b - a, v) for a, b, v in times], at=said_at))
                     model.say(times, said_at)
                     if refreshes:
@@ -269,9 +277,17 @@ async def _check(steps):
                         break
                 if n == len(steps):
                     if model.held:
-                        assert await sums(store, *edges) == [model.amount(*e) for e in zip(edges, edges[1:], strict=False)]
-                        assert await sums(store, edges[0], edges[-1]) == [model.amount(edges[0], edges[-1])]
-                        assert await sums(store, *hours) == [model.amount(*e) for e in zip(hours, hours[1:], strict=False)]
+                        assert await sums(store, *edges) == [
+                            model.amount(*e) for e in pairwise(edges)
+                        ]
+                        assert await sums(store, edges[0], edges[-1]) == [
+                            model.amount(edges[0], edges[-1])
+                        ]
+                        assert await sums(store, *hours) == [
+                            model.amount(*e) for e in pairwise(hours)
+                        ]
                         listed = await shown(store, start - DAY, start + 10 * DAY)
-                        assert sum(v for _, _, v in listed) == model.amount(start - DAY, start + 10 * DAY)
+                        assert sum(v for _, _, v in listed) == model.amount(
+                            start - DAY, start + 10 * DAY
+                        )
                     return

@@ -37,7 +37,7 @@ from bridge.vtn.openadr2.replies import (
     write,
 )
 from bridge.vtn.openadr2.services import Asked, Services
-from bridge.web.site import Patience
+from bridge.web.limits import Patience
 from bridge.wire import openadr2_requests
 from bridge.wire.openleadr import element_in, is_signed, read_tree
 from bridge.wire.signatures import ReplayGuard, is_elliptic
