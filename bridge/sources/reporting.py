@@ -317,8 +317,9 @@ class Reporting:
         trouble = f"report {running.asked.request_id} is not taken ({why})"
         if tries < MOST_TRIES:
             await self._memory.tried(key)
-        elif update.gaps and self._updates.leave_gaps_out(running):
-            await self._memory.thaw(key)  # some may choke on a value that is none
+        elif update.gaps:
+            self._updates.leave_gaps_out(running, now)
+            await self._memory.thaw(key)
         elif lasting or now - update.made > LONGEST_TRY:
             await self._memory.settle(key, update, now)
             if running.era < self._account.era:  # it was not asked for again

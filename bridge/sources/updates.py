@@ -22,6 +22,7 @@ from bridge.wire.openadr2_telemetry import write_update
 
 MOST_CELLS, MOST_STATES = 500, 100  # in one update
 QUICKLY = 100  # cells that are written without keeping others waiting
+WITHOUT_GAPS = timedelta(hours=1)  # that a VTN is told none, after it would not have them
 # How long what is known waits for the rest of what is due, and how often that is looked for
 SHORTEST_WAIT, LONGEST_WAIT = timedelta(seconds=1), timedelta(minutes=1)
 Away = Sequence[tuple[datetime, datetime]]
@@ -48,12 +49,12 @@ class Updates:
         # report → up to when it was due, and when it was, as gaps were looked at last
         self._looked: dict[int, tuple[datetime, datetime]] = {}
         self._missing: dict[int, datetime] = {}  # report → when it is to be looked at again
-        self._without_gaps: set[int] = set()
+        self._without_gaps: dict[int, datetime] = {}  # report → until when
 
     def in_turn(self, running: Sequence[Running]) -> list[Running]:
         """Return the reports there are, that first which had no turn for longest."""
         keys = {r.key for r in running}
-        for noted in (self._told, self._turns, self._looked, self._missing):
+        for noted in (self._told, self._turns, self._looked, self._missing, self._without_gaps):
             for gone in noted.keys() - keys:
                 del noted[gone]
         return sorted(running, key=lambda r: self._turns.get(r.key, 0))
@@ -82,11 +83,17 @@ class Updates:
         self._told[running.key] = at
         self._turns[running.key] = next(self._count)
 
-    def leave_gaps_out(self, running: Running) -> bool:
-        """Leave out of a report what is not known; return whether that is new."""
-        new = running.key not in self._without_gaps
-        self._without_gaps.add(running.key)
-        return new
+    def leave_gaps_out(self, running: Running, now: datetime) -> None:
+        """Tell for a while only what is known of a report: some VTNs choke on a value that is none.
+
+        What is left out is told later, or once it is known.
+        """
+        self._without_gaps[running.key] = now + WITHOUT_GAPS
+        self._looked.pop(running.key, None)
+
+    def _tells_gaps(self, running: Running, now: datetime) -> bool:
+        until = self._without_gaps.get(running.key)
+        return until is None or not until - WITHOUT_GAPS <= now < until
 
     def _is_enough(self, running: Running, found: _Found, to: datetime, now: datetime) -> bool:
         """Whether what can be told is told without what lacks: after a while, and not of one."""
@@ -134,9 +141,10 @@ class Updates:
         last = len(waits) - waits[::-1].index(False) if False in waits else 0
         if plan.end is not None and True in waits:
             last = waits.index(True)
-        for bucket, is_held in zip(buckets[:last], waits, strict=False):
+        tells_gaps = self._tells_gaps(running, now)
+        for bucket, waited_for in zip(buckets[:last], waits, strict=False):
             value = bucket.value if bucket.whole else None
-            if is_held:
+            if waited_for or (value is None and not tells_gaps):
                 found.held.append((r_id, bucket.start))
             else:
                 found.cells.append(Cell(r_id, bucket.start, plan.step, value))
@@ -188,18 +196,16 @@ class Updates:
         resource, step = self._offer.find(running.asked.specifier, r_id), running.plan.step
         if resource is None:
             return []
+        overdue = not told and self._tells_gaps(running, now)
         return [
             Cell(r_id, bucket.start, step, bucket.value if bucket.whole else None)
             for bucket in await self._memory.measured(resource, *span, step)
-            if bucket.whole or (not told and now >= bucket.end + resource.patience)
+            if bucket.whole or (overdue and now >= bucket.end + resource.patience)
         ]
 
     async def _written(self, running: Running, found: _Found, ven_id: str, now: datetime) -> Update:
         """Return an update of what was found; what it says beside its reach was not known once."""
-        gaps = [(c.r_id, c.start) for c in found.cells if c.value is None]
-        known = [c for c in found.cells if c.value is not None]
-        said = known if running.key in self._without_gaps else found.cells
-        cells = sorted(said, key=lambda c: (c.start, c.r_id))
+        cells = sorted(found.cells, key=lambda c: (c.start, c.r_id))
         update_id, body = str(uuid4()), ""
         if cells:
             about = running.asked, cells, ven_id, update_id, now
@@ -211,8 +217,8 @@ class Updates:
             made=now,
             body=body,
             reach=found.reach,
-            gaps=gaps,
-            filled=() if found.reach else [(c.r_id, c.start) for c in known],
+            gaps=[(c.r_id, c.start) for c in cells if c.value is None],
+            filled=[(c.r_id, c.start) for c in cells if c.value is not None and not found.reach],
             held=found.held,
         )
 

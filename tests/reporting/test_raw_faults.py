@@ -113,16 +113,21 @@ async def test_what_a_vtn_fails_at_is_tried_for_a_day(scene, logged):
         assert len({update for update, _ in scene.vtn.updates}) >= 3
 
 
-async def test_a_vtn_that_chokes_on_gaps_is_told_none(scene):
+async def test_a_vtn_that_chokes_on_gaps_is_told_what_is_known(scene):
     scene.vtn.wants = [wanted("one", "R")]
-    scene.vtn.take = lambda xml: web.Response(status=500) if "NaN" in xml else None
+    scene.vtn.take = lambda xml: web.Response(status=500) if "NaN" in xml and choking else None
+    choking = True
     async with scene.bridge(USAGE):
         await scene.measure(NOON, [1, None, None, 4, 5, 6, None])
-        await scene.passing(3 * HOUR)
+        await scene.passing(4 * HOUR)
         assert scene.vtn.values() == {NOON + n * QUARTER: [n + 1] for n in (0, 3, 4, 5)}
         await scene.measure(NOON + QUARTER, [2, 3])
         await scene.passing(HOUR)
         assert scene.vtn.values() == {NOON + n * QUARTER: [n + 1] for n in range(6)}
+        choking = False
+        await scene.passing(2 * HOUR)
+        assert scene.vtn.values()[NOON + 6 * QUARTER] == [None]
+        assert scene.job.warning is None
 
 
 async def test_a_vtn_that_was_away_is_told_anew_and_may_have_forgotten(scene):
