@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from bridge.errors import WireError
 from bridge.usage import Stream
-from bridge.wire.greenbutton import files as greenbutton
 from bridge.wire.greenbutton import Files
+from bridge.wire.greenbutton import files as greenbutton
 from bridge.wire.greenbutton.feed import LARGEST
 from tests import greenbutton as gb
 from tests.peers import LONG
