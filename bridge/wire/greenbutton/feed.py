@@ -9,7 +9,8 @@ from xml.parsers import expat
 from bridge.errors import WireError
 from bridge.wire.greenbutton.blocks import BLOCK, Locals
 
-PIECE = 64 * 1024  # bytes that are read at a time
+# Bytes that are read at a time: so few elements that the garbage collector sleeps on
+PIECE = 8 * 1024
 FURTHEST = 1024 * 1024  # bytes in which a feed must begin
 LARGEST = 32 * 1024 * 1024  # bytes of anything that can only be looked at as a whole
 ARCHIVE = b"PK\x03\x04"
@@ -65,7 +66,7 @@ def in_order(files: Sequence[tuple[str, Opened]]) -> list[tuple[str, Opened]]:
 def _has_blocks(opened: Opened) -> bool:
     before = b""
     with opened() as file:
-        while piece := file.read(16 * PIECE):
+        while piece := file.read(128 * PIECE):
             if _BLOCK.search(before + piece):
                 return True
             before = piece[-32:]

@@ -29,7 +29,7 @@ from bridge.wire.greenbutton.times import oddities
 TOLD, KNOWN = 20, 1_000  # problems that are told one by one, and that are told apart
 LONGEST = 2_000  # characters of an address that are looked at
 DEFINED = 100_000  # things that may be said of measurements
-PART = 1_000  # elements in a block from which on it is read before its end
+PART = 100  # elements in a block from which on it is read before its end
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TRUNCATED, TWICE = "truncated", "same time said twice with another value"
 
