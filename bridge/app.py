@@ -12,13 +12,15 @@ from typing import Protocol
 
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 
-from bridge.admin import Api, HealthPages, Metrics, Vitals
+from bridge.admin import Api, HealthPages, MeterPages, Metrics, Vitals
 from bridge.clock import Clock, WallClock
 from bridge.config import Settings
 from bridge.deliver import FanOut, Notifications, Publisher, Workers
 from bridge.devices import Subscribers
 from bridge.ingest import ingest
+from bridge.intake import take_in as taken
 from bridge.interfaces import DeviceSurroundings
+from bridge.model import Document
 from bridge.notation import ZERO
 from bridge.parties import Caller
 from bridge.scheduler import Scheduler
@@ -32,6 +34,7 @@ from bridge.vtn.desk import Desk
 from bridge.vtn.discovery import Announced, Announcement
 from bridge.vtn.gridx import GetPricing
 from bridge.vtn.hooks import Hooks
+from bridge.vtn.intake import Intake
 from bridge.vtn.openadr2 import Board, Endpoint, Identity, Offering, Outs, Services
 from bridge.vtn.openadr3 import Auth, Callbacks, Notifiers, Objects
 from bridge.vtn.pricing import Pricing
@@ -154,7 +157,7 @@ class _Parts:
         store = self.store
         await ingest(
             source, store.events, store.sources, store.prices, self.clock, job,
-            self.settings.adders,
+            self.settings.adders, store.reports,
         )  # fmt: skip
 
     def _announcement(self, address: str) -> Announcement:
@@ -207,8 +210,24 @@ class _Parts:
         routes += Pricing(store.prices, settings.site.zone, self.clock).routes(public=public)
         routes += GetPricing(store.prices).routes(public=public)
         routes += Customer(desk, store.meters, store.contracts, self.clock).routes()
+        routes += self._intake().routes()
         routes += Usage(store.meters, store.contracts, store.prices, self.clock).routes()
         return [*routes, *OpenApi("openadr-bridge", routes).routes()]
+
+    def _intake(self) -> Intake:
+        store, zone = self.store, self.settings.site.timezone
+
+        async def take_in(path: Path, name: str, meter: str | None) -> Document:
+            files = [(name, path)]
+            return (await taken(files, store.meters, self.clock, meter=meter, zone=zone)).document
+
+        return Intake(
+            store.meters,
+            take_in,
+            self.settings.usage.largest_upload,
+            store.path.with_name(f"{store.path.name}.uploads"),
+            self.clock,
+        )
 
     def admin_routes(self) -> list[Route]:
         """Return what the admin endpoint is asked."""
@@ -216,7 +235,8 @@ class _Parts:
         pages = HealthPages(vitals, overview, self.clock)
         api = Api(overview, self.health, self.clock, self.ven_silence)
         metrics = Metrics(vitals, overview)
-        return [*pages.routes(), *metrics.routes(), *api.routes()]
+        meters = MeterPages(self.store.meters, self.store.contracts)
+        return [*pages.routes(), *metrics.routes(), *api.routes(), *meters.routes()]
 
 
 class _Vens:

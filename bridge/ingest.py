@@ -12,6 +12,7 @@ from bridge.adders import Adder
 from bridge.clock import Clock
 from bridge.interfaces import Batch, PriceHistory, SignalStore, Source, SourceMemory, Surroundings
 from bridge.model import Price, PriceQuestion, Publication
+from bridge.reporting import ReportMemory
 from bridge.supervise import Job
 
 AT_ONCE = 5_000  # prices that are derived in one transaction
@@ -26,9 +27,10 @@ async def ingest(
     clock: Clock,
     job: Job,
     added: Sequence[Adder] = (),
+    reports: ReportMemory | None = None,
 ) -> None:
     """Keep what a source says, and what local adders make of it; tell it so after the commit."""
-    around = Surroundings(memory, clock, job.succeeded, job.warn)
+    around = Surroundings(memory, clock, job.succeeded, job.warn, reports)
     await derive_history(source, store, memory, history, clock, added)
     async with aclosing(source.batches(around)) as batches:
         async for batch in batches:

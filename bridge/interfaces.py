@@ -34,6 +34,7 @@ from bridge.model import (
     Tariff,
     Track,
 )
+from bridge.reporting import ReportMemory
 from bridge.usage import Contract, Measured, MeterState
 
 Send = Callable[[Delivery], Awaitable[None]]
@@ -111,6 +112,7 @@ class Surroundings:
     clock: Clock
     succeeded: Callable[[datetime], None]
     warn: Callable[[str | None], None]
+    reports: ReportMemory | None = None  # of sources that tell their upstream of usage
 
 
 class Author(Protocol):

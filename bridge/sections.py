@@ -173,13 +173,24 @@ class SettledContract(Frozen):
     meters: tuple[str, ...] = ()
     program: str | None = None
     clients: tuple[str, ...] = ()
+    rate_code: str | None = None
+    voltage_class: str | None = None
+    circuit: str | None = None
+    cca: str | None = None
 
     @property
     def contract(self) -> Contract:
         """Return it as it is kept."""
+        said = {
+            "rateCode": self.rate_code, "voltageClass": self.voltage_class,
+            "rateCodeHasVoltageClass": True if self.voltage_class else None,
+            "circuitId": self.circuit, "hasCca": True if self.cca else None, "cca": self.cca,
+        }  # fmt: skip
         return Contract(
-            self.id, self.customer, self.meters, self.program, clients=frozenset(self.clients)
-        )
+            self.id, self.customer, self.meters, self.program,
+            {name: value for name, value in said.items() if value is not None},
+            frozenset(self.clients),
+        )  # fmt: skip
 
 
 class Mqtt(AtBroker):

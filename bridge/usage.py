@@ -177,6 +177,11 @@ class StreamInfo:
     first: datetime | None
     last: datetime | None
 
+    @property
+    def stream(self) -> Stream:
+        """Return what is measured."""
+        return Stream(self.meter, self.direction, self.kind, self.unit, self.currency)
+
 
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:

@@ -74,9 +74,10 @@ def test_the_example_loads(example):
 def switched_on(path):
     """Return the example with its switched-off sections as settings, and their text by kind."""
     text = re.sub(r"^#(?! )", "", path.read_text(), flags=re.MULTILINE)
-    secret = path.parent / "secrets" / "battery"
-    secret.parent.mkdir(exist_ok=True)
-    secret.write_text("a secret")
+    for name in ("secrets", "greenbutton"):
+        (path.parent / name).mkdir(exist_ok=True)
+    for name in ("battery", "utilityapi", "customer"):
+        (path.parent / "secrets" / name).write_text("a secret")
     path.write_text(text)
     return read_settings(path), text
 
@@ -90,11 +91,14 @@ def test_the_example_names_every_key_with_its_default(example):
         **{f'[[sources]]\nkind = "{kind}"': (type(found), found) for kind, found in sources.items()},
         "[vtn.callbacks]": (config.Callbacks, shown.vtn.callbacks),
         "[[clients]]": (config.Client, shown.clients[0]), "[mqtt]": (config.Mqtt, shown.mqtt),
-        "[mdns]": (config.Mdns, shown.mdns),
+        "[mdns]": (config.Mdns, shown.mdns), "[usage]": (config.Usage, shown.usage),
+        "[[contracts]]": (config.SettledContract, None),
         "[sources.fields]": (Fields, sources["feed"].fields),
         "[[adders]]": (Adder, shown.adders[0]), "[[devices]]": (Webhook, shown.devices[0]),
     }  # fmt: skip
-    assert set(sources) == {"openadr2", "gridx", "midas", "feed"}
+    assert set(sources) == {
+        "openadr2", "gridx", "midas", "feed", "greenbutton", "mqtt", "utilityapi", "customer",
+    }  # fmt: skip
     for section, (model, value) in models.items():
         body = text.split(f"\n{section}")[1].split("\n[")[0]
         body = "\n" + section.partition("\n")[2] + body

@@ -2,6 +2,7 @@
 
 from bridge.admin.api import Api
 from bridge.admin.health import HealthPages, Vitals
+from bridge.admin.meters import MeterPages
 from bridge.admin.metrics import Metrics
 
-__all__ = ["Api", "HealthPages", "Metrics", "Vitals"]
+__all__ = ["Api", "HealthPages", "MeterPages", "Metrics", "Vitals"]

@@ -22,6 +22,7 @@ from bridge.cli.common import FAILED, command, fail, say
 from bridge.cli.keep import add_keeping
 from bridge.cli.manage import device, event, token
 from bridge.cli.prices import importing, programs
+from bridge.cli.usage import contract, exporting, meter
 from bridge.cli.utilityapi import utilityapi
 from bridge.cli.vens import ven
 from bridge.config import Settings, read_settings
@@ -36,7 +37,8 @@ def main() -> None:
 
 
 for group in (
-    certs, token, client, ven, event, device, importing, programs, utilityapi,
+    certs, token, client, ven, event, device, importing, exporting, programs, meter, contract,
+    utilityapi,
 ):  # fmt: skip
     main.add_command(group)
 add_keeping(main)

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from bridge.sources.customer import Customer
 from bridge.sources.feed import Feed
+from bridge.sources.greenbutton import GreenButton
 from bridge.sources.gridx import GridX
 from bridge.sources.midas import Midas
 from bridge.sources.mqtt import Mqtt
@@ -14,13 +15,15 @@ from bridge.sources.pricing import PricingSource
 from bridge.sources.utilityapi import UtilityAPI
 
 AnySource = Annotated[
-    OpenADR2 | GridX | Midas | Feed | UtilityAPI | Customer | Mqtt, Field(discriminator="kind")
+    OpenADR2 | GridX | Midas | Feed | GreenButton | UtilityAPI | Customer | Mqtt,
+    Field(discriminator="kind"),
 ]
 
 __all__ = [
     "AnySource",
     "Customer",
     "Feed",
+    "GreenButton",
     "GridX",
     "Midas",
     "Mqtt",

@@ -7,9 +7,9 @@ changes nothing.
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import IO, Literal, Self
@@ -20,14 +20,13 @@ from bridge.errors import SettingsError, SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import PRICE, Price, Publication, Tariff
 from bridge.notation import SomeTime, Zone
+from bridge.sources import watched
 from bridge.sources.asking import Asking
 from bridge.sources.pricing import PricingSource
 from bridge.wire import feed
 from bridge.wire.feed import Fields, Reading
 
 AT_ONCE = 5_000  # prices in one transaction
-STILL = timedelta(seconds=2)  # for how long a file was not written to
-BETWEEN = " | "  # a mark and what was wrong
 SUFFIXES = {*feed.SUFFIXES, ".zip"}
 OFTEN_URL, OFTEN_FILE = timedelta(hours=1), timedelta(seconds=10)
 
@@ -94,8 +93,8 @@ class Feed(PricingSource):
             return [str(self.url)]
         marks = await around.memory.marks(self.name)
         files = await asyncio.to_thread(self._files)
-        ready = [p for p in files if _lies_still(p, around.clock.now())]
-        return [str(p) for p in ready if _mark_in(marks, str(p)) != self._mark(str(p))]
+        ready = [p for p in files if watched.lies_still(p, around.clock.now())]
+        return [str(p) for p in ready if watched.stamp_in(marks, str(p)) != self._stamp(p)]
 
     async def fill(
         self, ask: Asking, around: Surroundings, piece: str, doubts: list[str]
@@ -105,13 +104,13 @@ class Feed(PricingSource):
         if self.url:
             text = await ask.get(piece) or b""
             mark = f"{hashlib.sha256(text).hexdigest()}:{self._wording}"
-            if _mark_in(await around.memory.marks(self.name), piece) == mark:
+            if watched.stamp_in(await around.memory.marks(self.name), piece) == mark:
                 return
             contents: Iterator[tuple[str, IO[bytes], int]] = iter(
                 [(piece, io.BytesIO(text), len(text))] if text else []
             )
         else:
-            mark = self._mark(piece)
+            mark = self._stamp(Path(piece))
             contents = feed.open_all(Path(piece))
         try:
             for name, content, _ in contents:
@@ -127,14 +126,13 @@ class Feed(PricingSource):
                 raise SourceError(str(error)) from error
             found.append(f"{Path(piece).name}: {error}")
         doubts += found
-        yield Batch(marks={piece: f"{mark}{BETWEEN}{'; '.join(found)[:500]}"}, history=True)
+        yield Batch(marks={piece: watched.mark(mark, found)}, history=True)
 
     async def _problems(self, around: Surroundings) -> str | None:
         """Return what is wrong with the places that are there, as it was when they were read."""
         marks = await around.memory.marks(self.name)
         places = [str(self.url)] if self.url else map(str, await asyncio.to_thread(self._files))
-        said = [marks.get(place, "").partition(BETWEEN)[2] for place in places]
-        return "; ".join(filter(None, said))[:2000] or None
+        return watched.problems_in(marks, list(places))
 
     def tariff(self, program: str | None) -> Tariff:
         """Return what prices are the price of; `program` is what a row named."""
@@ -168,14 +166,7 @@ class Feed(PricingSource):
             if not self.path.is_file():
                 raise SourceError(f"{self.path}: is not there")
             return [self.path]
-        try:
-            found = sorted((self.folder or Path()).iterdir())
-        except OSError as error:
-            raise SourceError(f"{self.folder}: cannot be read ({error.strerror})") from error
-        return [
-            p for p in found
-            if not p.name.startswith(".") and p.suffix.lower() in SUFFIXES and p.is_file()
-        ]  # fmt: skip
+        return watched.files(self.folder or Path(), SUFFIXES)
 
     @property
     def _wording(self) -> str:
@@ -183,20 +174,5 @@ class Feed(PricingSource):
         place = {"name", "url", "path", "folder", "every", "timeout"}
         return hashlib.sha256(self.model_dump_json(exclude=place).encode()).hexdigest()[:16]
 
-    def _mark(self, place: str) -> str:
-        try:
-            about = Path(place).stat()
-        except OSError:
-            return "gone"
-        return f"{about.st_mtime_ns}:{about.st_size}:{self._wording}"
-
-
-def _mark_in(marks: Mapping[str, str], place: str) -> str:
-    return marks.get(place, "").partition(BETWEEN)[0]
-
-
-def _lies_still(path: Path, now: datetime) -> bool:
-    try:
-        return abs(now.timestamp() - path.stat().st_mtime) >= STILL.total_seconds()
-    except OSError:
-        return False
+    def _stamp(self, path: Path) -> str:
+        return f"{watched.stamp(path)}:{self._wording}"

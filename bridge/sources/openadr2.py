@@ -5,7 +5,7 @@ An event is answered only after it is kept.
 """
 
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from bridge.errors import SettingsError, SourceError, Unregistered, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.model import Answer, Dispatch, Frozen, OptPolicy, OptType, Registration
 from bridge.notation import Duration
+from bridge.sources.reporting import Report, Reporting
 from bridge.sources.ven import Ven
 from bridge.wire.openadr2 import Listing, read_listing
 from bridge.wire.openleadr import Message
@@ -60,6 +61,7 @@ class OpenADR2(Frozen):
     pass_opts: bool = False
     max_open_ended: Duration = timedelta(hours=24)
     programs: Mapping[str, Program] = {}
+    reports: tuple[Report, ...] = ()
 
     @field_validator("vtn_fingerprint")
     @classmethod
@@ -70,6 +72,15 @@ class OpenADR2(Frozen):
                 "write OpenADR's 10 bytes, or the whole SHA-256, as hex: AA:BB:… "
                 "(see `openadr-bridge certs fingerprint`)"
             )
+        return value
+
+    @field_validator("reports")
+    @classmethod
+    def _once_each(cls, value: tuple[Report, ...]) -> tuple[Report, ...]:
+        names = [(report.kind, report.resource) for report in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"the {twice[0][0]} of {twice[0][1]!r} stands there twice")
         return value
 
     @model_validator(mode="after")
@@ -151,7 +162,7 @@ class OpenADR2(Frozen):
         except SettingsError as error:  # a certificate may be renewed while we run
             raise SourceError(str(error)) from error
         async with ven:
-            following = _Following(self.name, ven, around, known)
+            following = _Following(self.name, ven, around, known, self.reports)
             async with aclosing(following.batches()) as batches:
                 async for batch in batches:
                     yield batch
@@ -161,12 +172,35 @@ class _Following:
     """One connection's conversation with a VTN."""
 
     def __init__(
-        self, name: str, ven: Ven, around: Surroundings, known: Registration | None
-    ) -> None:
+        self, name: str, ven: Ven, around: Surroundings, known: Registration | None,
+        reports: Sequence[Report],
+    ) -> None:  # fmt: skip
         self._name, self._ven, self._around, self._known = name, ven, around, known
         self._bell = around.memory.bell(f"source {name}")
+        self._unreadable: Sequence[str] = ()
+        self._reporting = (
+            Reporting(name, reports, ven, around.reports, around.clock) if around.reports else None
+        )
+
+    @property
+    def _reports(self) -> Reporting | None:
+        """Return the conversation about reports, where there is any."""
+        return self._reporting if self._reporting and self._reporting.active else None
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
+        """Follow the VTN; one that was away is told once more what can be reported."""
+        if self._reporting:
+            await self._reporting.begin()
+        try:
+            async with aclosing(self._conversation()) as batches:
+                async for batch in batches:
+                    yield batch
+        except SourceError:
+            if self._reports:
+                await self._reports.tell_anew()
+            raise
+
+    async def _conversation(self) -> AsyncGenerator[Batch, None]:
         """Register where needed, ask for all events, then poll for ever."""
         if self._known is None:
             await self._register()
@@ -185,6 +219,7 @@ class _Following:
                 message = await self._ven.ask_poll()  # there may be more
             await self._tell_opts()
             await self._heard()
+            await self._report()
             await self._wait_for_poll()
             if message.type == "oadrResponse":  # else one is left to be looked at
                 message = await self._ven.ask_poll()
@@ -203,19 +238,23 @@ class _Following:
 
     async def _register(self) -> None:
         """Register, saying which venID and registrationID we had."""
+        reporting = self._reports is not None
+        if self._reports:
+            await self._reports.tell_anew()
         try:
-            given = await self._ven.register()
+            given = await self._ven.register(reporting=reporting)
         except Unregistered:
             if self._known is None:
                 raise
             # The VTN has forgotten those ids: register as for the first time.
             self._ven.forget()
-            given = await self._ven.register()
+            given = await self._ven.register(reporting=reporting)
         self._known = Registration(
             given.ven_id, given.registration_id, given.vtn_id,
             min(max(given.poll, SHORTEST_POLL), LONGEST_POLL),
         )  # fmt: skip
         await self._around.memory.save_registration(self._name, self._known)
+        await self._report()
 
     async def _other(self, message: Message) -> Message:
         """Do what else a VTN asks for; return the next message."""
@@ -226,8 +265,11 @@ class _Following:
         if message.type == "oadrCancelPartyRegistration":
             await self._ven.say_cancelled(message)
             await self._around.memory.save_registration(self._name, None)
+            if self._reports:
+                await self._reports.forget()
             raise SourceError("the VTN cancelled the registration; registering again later")
-        await self._ven.decline(message)
+        if not (self._reports and await self._reports.answer(message)):
+            await self._ven.decline(message)
         return await self._ven.ask_poll()
 
     async def _listed(self, message: Message) -> AsyncGenerator[Batch, None]:
@@ -246,8 +288,14 @@ class _Following:
             listing = read_listing(message.element, self._ven.ven_id)
         except WireError as error:
             raise SourceError(str(error)) from error
-        self._around.warn("; ".join(listing.unreadable) or None)
+        self._unreadable = listing.unreadable
+        self._warn()
         return listing
+
+    def _warn(self) -> None:
+        """Say what is not well, with events and with reports."""
+        said = [*self._unreadable, *(self._reports.says() if self._reports else ())]
+        self._around.warn("; ".join(said) or None)
 
     async def _missing(self, listing: Listing) -> bool:
         ids = {d.origin.foreign_id for d in listing.dispatches}
@@ -292,12 +340,21 @@ class _Following:
             await self._around.memory.answered(self._name, answers)
 
     async def _wait_for_poll(self) -> None:
-        """Wait for the next poll, telling opts as they are settled meanwhile."""
+        """Wait for the next poll, telling opts as they are settled meanwhile, and reports."""
         poll = self._known.poll if self._known else SHORTEST_POLL
         due = self._now() + poll
         while due - poll <= self._now() < due:  # or else the clock was set back
-            if await self._around.clock.wait(self._bell, due):
+            until = self._reports.due(due) if self._reports else due
+            if await self._around.clock.wait(self._bell, until):
                 await self._tell_opts()
+            if until <= self._now() < due:
+                await self._report()
+
+    async def _report(self) -> None:
+        """Do what is due of reports."""
+        if self._reports:
+            await self._reports.step()
+            self._warn()
 
     async def _heard(self) -> None:
         now = self._now()

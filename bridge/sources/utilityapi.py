@@ -41,7 +41,7 @@ class UtilityAPI(AskingSource):
     webhook_secret_file: Path | None = None
     authorizations: tuple[Uid, ...] = ()
     meters: tuple[Uid, ...] = ()
-    names: Mapping[Uid, Name] = Field(default_factory=dict)  # of meters, by their uids
+    names: Mapping[Uid, Name] = {}  # of meters, by their uids
     every: SomeTime = timedelta(minutes=5)  # events are looked for; meters are listed each day
     history: SomeTime = timedelta(days=1095)
     bills: bool = True

@@ -14,9 +14,10 @@ from lxml import etree
 from openleadr import OpenADRClient
 
 from bridge import certificates
-from bridge.errors import SourceError, Unregistered, WireError
+from bridge.errors import SourceError, Unreachable, Unregistered, WireError
 from bridge.model import Answer, PartOpt, Registration
 from bridge.wire import openleadr
+from bridge.wire.openadr2_telemetry import enveloped
 from bridge.wire.openleadr import Message
 from bridge.wire.signatures import ReplayGuard, Signer
 
@@ -25,6 +26,14 @@ TIMEOUT = ClientTimeout(total=60, sock_connect=5, sock_read=20)
 # OpenADR 2.0b, table of response codes: what says that we are not, or not any more, known.
 NOT_KNOWN = {452, 463}
 OK = 200
+
+
+class Status(SourceError):  # noqa: N818 -- reads as a fact at the raise
+    """The VTN answered with an HTTP status that is none of success."""
+
+    def __init__(self, status: int, reason: str | None) -> None:
+        super().__init__(f"the VTN answered HTTP {status} {reason or ''}".strip())
+        self.status = status
 
 
 class _Pin(aiohttp.Fingerprint):
@@ -72,7 +81,7 @@ class Ven(OpenADRClient):
         self._create_message: Callable[..., bytes] = openleadr.message_writer(signer)
         self._given_id = ven_id  # by the settings, for good
         self.registration_id = known.registration_id if known else None
-        self._signs = signer is not None
+        self._signer, self._signs = signer, signer is not None
         self._guard = ReplayGuard()
         self._context, self._proxy = context, proxy
         self._pin = _Pin(fingerprint)
@@ -101,8 +110,8 @@ class Ven(OpenADRClient):
 
     # --- what is asked and said -----------------------------------------------------------
 
-    async def register(self) -> Registration:
-        """Query, create (or renew) the registration, and register our (no) reports."""
+    async def register(self, *, reporting: bool = False) -> Registration:
+        """Query, create (or renew) the registration; say that there are no reports, if so."""
         try:
             await self.query_registration()
             given: Any = await self.create_party_registration(
@@ -116,7 +125,8 @@ class Ven(OpenADRClient):
                     " does it know this ven_name and the certificate's fingerprint?"
                 )
             payload = given[1]
-            await self.register_reports([])
+            if not reporting:
+                await self.register_reports([])
         except (KeyError, TypeError, AttributeError) as error:  # openleadr reads on regardless
             raise SourceError(
                 f"the VTN's answer to the registration makes no sense ({error!r})"
@@ -152,7 +162,7 @@ class Ven(OpenADRClient):
                 for told in answers
             ],
         )
-        code, said = _code(answer)
+        code, said = code_of(answer)
         return None if code == OK else f"{code}: {said}"
 
     async def tell_part(self, part: PartOpt, at: datetime) -> str | None:
@@ -169,8 +179,16 @@ class Ven(OpenADRClient):
             modification_number=part.modification,
             targets=[{"resource_id": part.resource}],
         )
-        code, said = _code(answer)
+        code, said = code_of(answer)
         return None if code == OK else f"{code}: {said}"
+
+    async def tell_report(self, signed_object: str, *, may_be_empty: bool = False) -> Message:
+        """Send a message of EiReport that is written already; return the answer."""
+        if self._signer:  # a signature is of the moment, what it is of is as it was
+            content = await asyncio.to_thread(self._signer.sign, signed_object)
+        else:
+            content = enveloped(signed_object)
+        return await self._exchange("EiReport", content, may_be_empty=may_be_empty)
 
     async def say_ok(self, service: str) -> None:
         """Acknowledge a message that needs no more."""
@@ -188,7 +206,7 @@ class Ven(OpenADRClient):
         self.forget()
 
     async def decline(self, message: Message) -> None:
-        """Answer what this VEN does not offer: reports, in either direction."""
+        """Answer what this VEN does not do: take reports, or give some where none are set."""
         request_id = str(message.payload.get("request_id") or "")
         if message.type == "oadrRegisterReport":
             await self._say(
@@ -213,7 +231,7 @@ class Ven(OpenADRClient):
         """Send a message; return the answer, which must not be a refusal."""
         text = self._create_message(kind, ven_id=self.ven_id, **payload)
         message = await self._exchange(service, text)
-        code, said = _code(message)
+        code, said = code_of(message)
         if code in NOT_KNOWN and kind in {"oadrPoll", "oadrRequestEvent"}:
             raise Unregistered(f"the VTN answered {code}: {said}")
         if code != OK and message.type == "oadrDistributeEvent":
@@ -243,13 +261,11 @@ class Ven(OpenADRClient):
             ) as reply:  # fmt: skip
                 said = await _limited(reply)
                 if reply.status != OK:
-                    raise SourceError(
-                        f"the VTN answered HTTP {reply.status} {reply.reason or ''}".strip()
-                    )
+                    raise Status(reply.status, reply.reason)
         except TimeoutError as error:
             raise SourceError("the VTN did not answer in time") from error
         except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
-            raise SourceError(_explain(error)) from error
+            raise Unreachable(_explain(error)) from error
         if not said and may_be_empty:
             return Message("", {}, etree.Element("nothing"))
         if not said:
@@ -286,7 +302,8 @@ def _explain(error: Exception) -> str:
     return f"{error.host}:{error.port} cannot be reached: {error.os_error.strerror}"
 
 
-def _code(message: Message) -> tuple[int, str]:
+def code_of(message: Message) -> tuple[int, str]:
+    """Return the code with which a message answers one of ours, and what it says beside it."""
     response = message.payload.get("response") or {}
     return int(response.get("response_code") or OK), str(response.get("response_description"))
 

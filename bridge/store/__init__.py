@@ -22,6 +22,7 @@ from bridge.store.sources import Sources
 from bridge.store.sqlite import Sqlite
 from bridge.store.standing import Vens
 from bridge.store.subscriptions import Subscriptions
+from bridge.store.upstream_reports import UpstreamReports
 from bridge.store.vault import Vault
 
 
@@ -42,6 +43,7 @@ class Store:
     offers: Offers
     overview: Overview
     prices: Prices
+    reports: UpstreamReports
     sources: Sources
     subscriptions: Subscriptions
     vens: Vens
@@ -60,6 +62,7 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
         sources, devices, events = Sources(file), Devices(file), Events(file)
         deliveries = Deliveries(file, sources)
         subscriptions, known = Subscriptions(file, vault), Vens(file)
+        meters = Meters(file)
         try:
             yield Store(
                 id=store_id,
@@ -70,11 +73,12 @@ async def open_store(path: Path, *, beside: bool = False) -> AsyncIterator[Store
                 deliveries=deliveries,
                 devices=devices,
                 events=events,
-                meters=Meters(file),
+                meters=meters,
                 moments=Moments(file),
                 offers=Offers(file),
                 overview=Overview(sources, devices, events, deliveries, subscriptions, known),
                 prices=Prices(file, sources),
+                reports=UpstreamReports(file, meters),
                 sources=sources,
                 subscriptions=subscriptions,
                 vens=known,

@@ -21,7 +21,7 @@ from bridge.usage import ADDED_UP, DEMAND
 HOUR = 3_600_000
 
 
-def compact(db: Database, before: datetime, limit: int = 50) -> bool:
+def compact(db: Database, before: datetime, limit: int = 10) -> bool:
     """Make hours of some days that lie wholly before a time; say whether there are more."""
     last = millis(before) // DAY - 1
     found = rows(

@@ -15,6 +15,7 @@ from bridge.store import usage as store_usage
 from bridge.store.packing import DAY, Kept, Painted
 from bridge.store.shapes import FIRST, OPENADR2, OPENADR3, PRICES
 from bridge.store.sqlite import rows
+from bridge.store.upstream_shapes import UPSTREAM_REPORTS
 from bridge.store.usage_shapes import USAGE
 from bridge.usage import NET, UNKNOWN, Measured, Origin, Reading, Stream, kept_unit
 
@@ -71,6 +72,12 @@ def usage(db: Database) -> None:
         origin = Origin(protocol, client, row["report"], row["reading_type"] or "")
         store_usage.keep(db, [Measured(stream, [amount], origin)], from_millis(row["since"]))
     db.conn.execute("DROP TABLE readings")
+
+
+@migrations()
+def upstream_reports(db: Database) -> None:
+    """Keep what upstreams ask for, how far it was told, and what is being told."""
+    _run(db, UPSTREAM_REPORTS)
 
 
 def _run(db: Database, script: str) -> None:

@@ -9,12 +9,11 @@ from sqlite_utils import Database
 
 from bridge.errors import Unfit
 from bridge.model import Document
-from bridge.notation import millis
 from bridge.store import usage
-from bridge.store.packing import to_columns
-from bridge.usage import NET, UNKNOWN, Kept, Measured, Origin, Reading, Stream, kept_unit
+from bridge.usage import NET, UNKNOWN, Kept, Measured, Origin, Stream, kept_unit
 from bridge.vens import Reading as VenReading
 from bridge.wire import openadr3
+from bridge.wire.readings import reading
 
 OPENADR3, OPENADR2 = "openadr3", "openadr2"
 # OpenADR 3.1.0 Definition, Report Enumerations: those that measure an amount
@@ -78,10 +77,8 @@ def _one(
     origin: Origin,
 ) -> Measured:
     kept, power = kept_unit(unit or UNKNOWN)
-    number, exponent = to_columns(value)
-    lo = millis(start)
-    reading = Reading(lo, millis(end) - lo, number, exponent + power, quality)
-    return Measured(Stream(meter, NET, kind.lower(), kept), (reading,), origin)
+    found = reading(start, end, value, power, quality)
+    return Measured(Stream(meter, NET, kind.lower(), kept), (found,), origin)
 
 
 def _place(one: Measured) -> tuple[Stream, tuple[int, int]]:

@@ -303,7 +303,7 @@ def settle_zone(db: Database, zone: str) -> None:
     db.conn.execute(f"UPDATE streams SET straddles = 1 WHERE id IN {ours}")  # noqa: S608 -- a constant
 
 
-def refresh(db: Database, before: date, limit: int = 500) -> bool:
+def refresh(db: Database, before: date, limit: int = 50) -> bool:
     """Keep the sums of some dates that were touched; say whether there are more."""
     number = (before - date(1970, 1, 1)).days
     sql = "SELECT stream, date FROM usage_stale WHERE date < ? LIMIT ?"

@@ -1,6 +1,7 @@
 """Readings in over HTTP: a few as JSON or CSV, and Green Button files of any size."""
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,6 +56,7 @@ class Intake:
     ) -> None:
         self._store, self._take_in, self._clock = store, take_in, clock
         self._largest, self._folder = largest, folder
+        shutil.rmtree(folder, ignore_errors=True)  # of a bridge that was killed
         self._turn = asyncio.Lock()  # one upload at a time is read: each takes a core
 
     def routes(self) -> list[Route]:
@@ -89,7 +91,8 @@ class Intake:
     async def upload(self, request: web.Request) -> web.Response:
         """POST /api/v1/usage/import: spooled to the disk, then read as the command reads it."""
         query: UploadQuery = read_query(request, UploadQuery)
-        with TemporaryDirectory(prefix="upload-", dir=self._folder) as folder:
+        self._folder.mkdir(exist_ok=True)
+        with TemporaryDirectory(dir=self._folder) as folder:
             path = Path(folder) / "upload.xml"
             await self._spool(request, path)
             try:

@@ -1,11 +1,13 @@
 """`/api/v1/usage`: what was measured, what it amounts to, and what it cost."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aiohttp import web
 from pydantic import Field
@@ -25,6 +27,7 @@ from bridge.usage import (
     UsageQuestion,
     UsageStore,
 )
+from bridge.vtn.export import green_button
 from bridge.vtn.settling import Settling
 from bridge.vtn.tables import write_rows
 from bridge.vtn.times import Time
@@ -67,6 +70,15 @@ class UsageQuery(Query):
     cursor: str | None = None
 
 
+class FileQuery(Query):
+    """What `GET /api/v1/usage/greenbutton` can be asked."""
+
+    meter: str
+    start: Time | None = None
+    end: Time | None = None
+    contract: None = None
+
+
 class CoverageQuery(Query):
     """What `GET /api/v1/usage/coverage` can be asked."""
 
@@ -98,6 +110,9 @@ class Usage:
                   answers=(200, 403, 404)),
             Route("GET", "/api/v1/usage/coverage", self.coverage, "usage:read",
                   "Of which times there are readings", CoverageQuery, answers=(200, 404)),
+            Route("GET", "/api/v1/usage/greenbutton", self.green_button, RAW,
+                  "A meter's readings as a Green Button file (ESPI XML)", FileQuery,
+                  answers=(200, 404)),
         ]  # fmt: skip
 
     async def meters(self, request: web.Request) -> web.Response:
@@ -156,8 +171,28 @@ class Usage:
             reply.headers["Link"] = f'<{request.url.update_query(cursor=after)}>; rel="next"'
         return reply
 
+    async def green_button(self, request: web.Request) -> web.StreamResponse:
+        """GET /api/v1/usage/greenbutton: as it is kept; what ESPI cannot say is left out."""
+        query: FileQuery = read_query(request, FileQuery)
+        _check_span(query.start, query.end)
+        streams, _ = await self._streams(request[CALLER], query)
+        if not streams:
+            raise Problem(404, "there are no readings of this meter")
+        reply = web.StreamResponse(headers={
+            "Content-Type": "application/atom+xml; charset=utf-8",
+            "Content-Disposition": 'attachment; filename="usage.xml"',
+        })  # fmt: skip
+        pieces = green_button(
+            self._store, streams, query.start, query.end, self._clock.now(), Counter()
+        )
+        await reply.prepare(request)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                await reply.write(piece)
+        return reply
+
     async def _streams(
-        self, caller: Caller, about: "UsageQuery | CoverageQuery"
+        self, caller: Caller, about: "UsageQuery | CoverageQuery | FileQuery"
     ) -> tuple[list[StreamInfo], Mapping[str, str]]:
         """Return the streams that are asked for and seen, and the program of each meter.
 
@@ -189,20 +224,20 @@ class Usage:
         own = None if contract is not None else f"openadr3:{caller.client}:"
         return contracts, UsageQuestion(meters, own)
 
-    async def _page(
-        self, query: UsageQuery, streams: Sequence[tuple[StreamInfo, datetime | None]]
-    ) -> tuple[list[_Rows], str | None]:
+    async def _page(self, query: UsageQuery, begin: "_Begin") -> tuple[list[_Rows], str | None]:
         """Return rows by stream and time, and from where the next page goes on."""
         since = query.start or self._clock.now() - timedelta(days=BACK[query.resolution])
         page: list[_Rows] = []
-        left = query.limit
-        for stream, begin in streams:
-            rows = await self._rows(query, stream, max(since, begin or since), left + 1)
+        left, start, skip = query.limit, max(since, begin.start or since), begin.skip
+        for stream in begin.streams:
+            rows = (await self._rows(query, stream, start, left + skip + 1))[skip:]
             if len(rows) > left:
-                after = f"{write_time(rows[left]['start'])}~{stream.id}"
+                again = rows[left]["start"]
+                skip = sum(row["start"] == again for row in rows[:left]) + skip * (again == start)
+                after = f"{write_time(again)}~{stream.id}~{skip}"
                 return [*page, (stream, rows[:left])], after
             page.append((stream, rows))
-            left -= len(rows)
+            left, start, skip = left - len(rows), since, 0
         return page, None
 
     async def _rows(
@@ -288,18 +323,25 @@ def _native(stream: StreamInfo, reading: Known) -> Document:
     return row
 
 
-def _begin_at(
-    cursor: str | None, streams: Sequence[StreamInfo]
-) -> list[tuple[StreamInfo, datetime | None]]:
-    """Return the streams from a cursor on, the first with when it begins."""
+class _Begin(NamedTuple):
+    """From where a page goes on: which streams are left, and where in the first of them."""
+
+    streams: Sequence[StreamInfo]
+    start: datetime | None = None
+    skip: int = 0  # rows that begin at the start, and were shown
+
+
+def _begin_at(cursor: str | None, streams: Sequence[StreamInfo]) -> _Begin:
     if cursor is None:
-        return [(stream, None) for stream in streams]
+        return _Begin(streams)
     try:
-        start, number = cursor.split("~", 1)
-        place = int(number), read_time(start)
+        start, stream, skip = cursor.split("~")
+        number, place = int(stream), (read_time(start), int(skip))
     except (ValueError, OverflowError) as error:
         raise Problem(400, "cursor: is not one that was given by this API") from error
-    for n, stream in enumerate(streams):
-        if stream.id == place[0]:
-            return [(stream, place[1]), *((s, None) for s in streams[n + 1 :])]
+    if not 0 <= place[1] < LONGEST_PAGE:
+        raise Problem(400, "cursor: is not one that was given by this API")
+    for n, known in enumerate(streams):
+        if known.id == number:
+            return _Begin(streams[n:], *place)
     raise Problem(400, "cursor: is not of this question")

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.errors import WireError
-from bridge.notation import ZERO, from_json, millis, read_amount, read_time, to_utc
+from bridge.notation import ZERO, from_json, read_amount, to_utc
 from bridge.usage import (
     DIRECTIONS,
     NET,
@@ -16,16 +16,15 @@ from bridge.usage import (
     USAGE,
     Measured,
     Origin,
-    Reading,
     Stream,
     kept_unit,
 )
+from bridge.wire.readings import reading
 
 REQUIRED = ("meter", "start", "end", "value")
 OPTIONAL = ("unit", "direction", "kind", "quality")
 LONGEST = timedelta(days=400)  # that one reading is of
 MOST_LETTERS = 256
-LARGEST = 2**63
 
 
 def read_csv(text: str) -> list[Mapping[str, Any]]:
@@ -69,7 +68,7 @@ def _one(row: Mapping[str, Any], origin: Origin, meter: Callable[[str], str]) ->
         known = ", ".join((*REQUIRED, *OPTIONAL))
         raise ValueError(f"{unknown[0][:40]!r} is not a field; there are: {known}")
     said = {name: _text(row, name) for name in ("meter", *OPTIONAL)}
-    if missing := [name for name in REQUIRED if row.get(name) in {None, ""}]:
+    if missing := [name for name in REQUIRED if row.get(name) in (None, "")]:
         raise ValueError(f"{missing[0]}: is missing")
     start, end = (_time(row, name) for name in ("start", "end"))
     if not ZERO <= end - start <= LONGEST:
@@ -77,17 +76,10 @@ def _one(row: Mapping[str, Any], origin: Origin, meter: Callable[[str], str]) ->
     direction = said["direction"] or NET
     if direction not in DIRECTIONS:
         raise ValueError(f"direction: is {direction!r}; write one of {', '.join(DIRECTIONS)}")
-    value = _amount(row["value"])
     unit, power = kept_unit(said["unit"] or UNKNOWN)
-    sign, digits, exponent = value.as_tuple()
-    number = int("".join(map(str, digits))) * (-1 if sign else 1)
-    lo = millis(start)
-    reading = Reading(
-        lo, millis(end) - lo, number if abs(number) < LARGEST else str(number),
-        int(exponent) + power, said["quality"] or None,
-    )  # fmt: skip
+    found = reading(start, end, _amount(row["value"]), power, said["quality"] or None)
     kind = (said["kind"] or USAGE).lower()
-    return Measured(Stream(meter(said["meter"]), direction, kind, unit), (reading,), origin)
+    return Measured(Stream(meter(said["meter"]), direction, kind, unit), (found,), origin)
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:
@@ -106,7 +98,10 @@ def _time(row: Mapping[str, Any], name: str) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise ValueError(f"{name}: write a time as RFC 3339, such as 2027-03-14T00:00:00-08:00")
-    return to_utc(read_time(moment.isoformat()))
+    try:
+        return to_utc(moment)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _amount(said: Any) -> Decimal:

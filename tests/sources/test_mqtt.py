@@ -29,18 +29,26 @@ def source(broker):
     return {"kind": "mqtt", "name": "meters", "url": broker.url, "topics": ["meters/#"]}
 
 
+async def subscribed(running):
+    await eventually(lambda: running.health.job("source:meters").last_success)
+
+
 async def test_what_is_published_is_kept_whoever_was_away(settings, bridge, mosquitto, tmp_path):
     broker, path = mosquitto(), tmp_path / "bridge.db"
     await broker.start()
     made = settings([source(broker)])
-    async with bridge(made):
+    async with bridge(made) as running:
+        await subscribed(running)
         await publish(broker, *(message(n) for n in range(20)))
         await eventually(lambda: len(kept_readings(path)) == 20)
     await publish(broker, *(message(n) for n in range(20, 30)))  # while the bridge is away
-    async with bridge(made):
+    async with bridge(made) as running:
         await eventually(lambda: len(kept_readings(path)) == 30)
-        await broker.kill()
+        await broker.kill()  # and with it what it knew of sessions
+        job = running.health.job("source:meters")
+        await eventually(lambda: job.problem)
         await broker.start()
+        await eventually(lambda: not job.problem)
         await publish(broker, *(message(n) for n in range(30, 40)))
         await eventually(lambda: len(kept_readings(path)) == 40, 30)
     found = kept_readings(path)
@@ -56,7 +64,8 @@ async def test_what_is_no_reading_is_told_and_stops_nothing(
 ):
     broker, path = mosquitto(), tmp_path / "bridge.db"
     await broker.start()
-    async with bridge(settings([source(broker)])):
+    async with bridge(settings([source(broker)])) as running:
+        await subscribed(running)
         bad = ["", "{", "[1]", message(0, value="much"), message(1, start="noon"), b"\xff\xfe"]
         await publish(broker, *bad, message(2))
         await eventually(lambda: len(kept_readings(path)) == 1)

@@ -1,6 +1,7 @@
 """Calls the bridge's own API in somebody's name, and puts readings and prices where it reads them."""
 
 import base64
+import io
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -84,6 +85,8 @@ class Caller:
     async def post(self, path, body, kind="application/json", **query):
         if not isinstance(body, str | bytes):
             body = simplejson.dumps(body)
+        if isinstance(body, bytes):
+            body = io.BytesIO(body)  # aiohttp warns of large bytes
         return await self.call("POST", path, body, {"Content-Type": kind}, **query)
 
 

@@ -26,7 +26,7 @@ def site(settings, bridge, tmp_path):
                 "site": {"timezone": "America/Los_Angeles"},
                 "vtn": {"listen": "127.0.0.1:0", "rate_limit": 1000, "public_prices": False},
                 "contracts": [
-                    {"id": ALICE[0], "customer": ALICE[1], "meters": ["alice-1"], "program": "P",
+                    {"id": ALICE[0], "customer": ALICE[1], "meters": ["alice-1"], "program": "P", "rate_code": "EELEC", "circuit": "013532223",
                      "clients": ["alice", "ann", "pat"]},
                     {"id": BOB[0], "customer": BOB[1], "meters": ["bob-1", "bob-2"], "clients": ["bob"]},
                 ],

@@ -139,7 +139,7 @@ async def test_a_cursor_of_another_customer_is_worth_nothing(site):
         page = await call("bob").get("/api/v1/usage", limit=1, **SPAN)
         stolen = await call("alice").get("/api/v1/usage", limit=1, cursor=page.json["next"], **SPAN)
         made_up = await call("alice").get(
-            "/api/v1/usage", limit=1, cursor="2027-03-13T08:00:00Z~999", **SPAN
+            "/api/v1/usage", limit=1, cursor="2027-03-13T08:00:00Z~999~0", **SPAN
         )
         assert _blind(stolen) == _blind(made_up)
         assert stolen.status == 400
@@ -228,6 +228,25 @@ async def test_readings_that_were_replaced_are_shown_when_asked_for(site):
             (2, None),
         ]
         assert found.items[1]["origin"] == {"kind": "api", "name": "test"}
+
+
+async def test_pages_of_revisions_say_each_row_once(site):
+    async with site() as call:
+        for n in range(5):
+            call.clock.set(NOON + n * HOUR)
+            await call.keep(measured("alice-1", run(START, HOUR, [n, n + 10, n + 20])))
+        query = {"resolution": "native", "revisions": "true", **SPAN}
+        whole = (await call("alice").get("/api/v1/usage", **query)).items
+        assert len(whole) == 15
+        for limit in (1, 2, 3, 4, 7):
+            pages, more = [], {}
+            while True:
+                page = await call("alice").get("/api/v1/usage", limit=limit, **query, **more)
+                pages += page.items
+                if page.json["next"] is None:
+                    break
+                more = {"cursor": page.json["next"]}
+            assert pages == whole
 
 
 async def test_gaps_are_listed(site):

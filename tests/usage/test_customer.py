@@ -27,7 +27,9 @@ def headers(contract=ALICE[0], uuid=ALICE[1]):
 
 async def token(call, name, method="GET", **more):
     auth = {"Authorization": f"Basic {basic(name, call.secrets[name])}"}
-    return await call().call(method, "/v1/auth/token", headers={**auth, **more.pop("headers", {})}, **more)
+    return await call().call(
+        method, "/v1/auth/token", headers={**auth, **more.pop("headers", {})}, **more
+    )
 
 
 async def asked(call, bearer, path="/v1/customer/usage", said=None, **query):
@@ -51,10 +53,18 @@ async def test_a_token_is_bare_or_as_oauth_has_it(site):
                 "client_secret": call.secrets["alice"],
             }),
         ):  # fmt: skip
-            assert (found.status, found.json["token_type"], found.json["expires_in"]) == (200, "Bearer", 3600)
+            assert (found.status, found.json["token_type"], found.json["expires_in"]) == (
+                200,
+                "Bearer",
+                3600,
+            )
             assert (await asked(call, found.json["access_token"])).status == 200
         assert (await token(call, "alice", "POST")).text.count(".") == 2
-        for said in ({}, {"Authorization": "Basic !"}, {"Authorization": f"Basic {basic('alice', 'x')}"}):
+        for said in (
+            {},
+            {"Authorization": "Basic !"},
+            {"Authorization": f"Basic {basic('alice', 'x')}"},
+        ):
             wrong = await call().call("GET", "/v1/auth/token", headers=said)
             assert wrong.status in {400, 401}
             assert call.secrets["alice"] not in wrong.text
@@ -84,7 +94,11 @@ async def test_a_token_that_was_tampered_with_is_none(site, change):
         claims["sub"] = "bob"
         forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
         none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').decode().rstrip("=")
-        wrong = [[parts[0], forged, parts[2]], [none, forged, ""], [parts[0], parts[1], parts[2][::-1]]][change]
+        wrong = [
+            [parts[0], forged, parts[2]],
+            [none, forged, ""],
+            [parts[0], parts[1], parts[2][::-1]],
+        ][change]
         assert (await asked(call, ".".join(wrong))).status == 401
 
 
@@ -102,7 +116,9 @@ async def test_the_past_is_what_was_used_and_the_future_the_plan(site):
         assert found.status == 200, found.text
         said, doubts = customer.read_usage(found.text.encode())
         assert doubts == []
-        amounts = {s.payload_type: [(r.start, r.value * 10**r.exponent) for r in s.readings] for s in said}
+        amounts = {
+            s.payload_type: [(r.start, r.value * 10**r.exponent) for r in s.readings] for s in said
+        }
         at = [int((begin + n * HOUR).timestamp() * 1000) for n in range(6)]
         assert amounts == {
             "CONSUMPTION": [(t, 1) for t in at[:3]],
@@ -116,7 +132,11 @@ async def test_an_hour_that_is_not_whole_is_left_out_and_of_meters_all_count(sit
         begin = NOON - 3 * HOUR
         await call.keep(
             measured("bob-1", run(begin, HOUR, [1, 1, 1])),
-            measured("bob-2", [*run(begin, HOUR, [2]), *run(begin + HOUR, HOUR / 4, [1] * 3)], direction="net"),
+            measured(
+                "bob-2",
+                [*run(begin, HOUR, [2]), *run(begin + HOUR, HOUR / 4, [1] * 3)],
+                direction="net",
+            ),
         )
         bearer = (await token(call, "bob")).text
         found = await asked(call, bearer, said=headers(*BOB))
@@ -128,7 +148,9 @@ async def test_info_says_what_is_known(site):
     async with site() as call:
         bearer = (await token(call, "ann")).text
         found = await asked(call, bearer, "/v1/customer/info")
-        assert found.json == {"contractId": ALICE[0], "customerUuid": ALICE[1]}
+        assert found.json == {
+            "contractId": ALICE[0], "customerUuid": ALICE[1], "rateCode": "EELEC", "circuitId": "013532223",
+        }  # fmt: skip
         assert (await asked(call, bearer, "/stage/v1/customer/info")).json == found.json
 
 
@@ -154,7 +176,11 @@ async def test_what_is_missing_is_said(site):
         assert (await call().get("/v1/customer/info")).status == 401
         assert (await asked(call, bearer, "/v1/customer/info", {})).status == 400
         assert (await asked(call, bearer, said={**headers(), "X-Contract-Id": "%%%"})).status == 400
-        for query in ({"start": SPAN["start"]}, {**SPAN, "end": SPAN["start"]}, {"start": "2020-01-01T00:00:00Z", "end": SPAN["end"]}):
+        for query in (
+            {"start": SPAN["start"]},
+            {**SPAN, "end": SPAN["start"]},
+            {"start": "2020-01-01T00:00:00Z", "end": SPAN["end"]},
+        ):
             assert (await asked(call, bearer, **query)).status == 400
         poor = (await token(call, "pat")).text
         refused = await asked(call, poor)
@@ -168,7 +194,9 @@ async def test_secrets_and_contract_ids_are_not_in_the_log(site, logged):
             await asked(call, bearer, said=headers(*pair))
             await call("alice").get("/api/v1/usage", contract=pair[0])
             await call("alice").get("/api/v1/usage", contract=pair[0], start="nonsense")
-        await call().call("GET", "/v1/auth/token", headers={"Authorization": f"Basic {basic('alice', 'guess')}"})
+        await call().call(
+            "GET", "/v1/auth/token", headers={"Authorization": f"Basic {basic('alice', 'guess')}"}
+        )
         await asyncio.sleep(0)
         text = json.dumps(logged, default=str)
         for secret in (ALICE[0], BOB[0], "0000000000", ALICE[1], bearer, call.secrets["alice"], "guess",

@@ -1,0 +1,101 @@
+"""What is old becomes hours, where a setting says so: sums stay, and nothing else is touched."""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+from bridge.usage import Kept, Stream
+from tests.peers import SimClock, eventually, kept_readings
+from tests.store.test_usage import (
+    HOUR,
+    dates,
+    keep,
+    reading,
+    run,
+    said,
+    shown,
+    store,
+    stream_of,
+    sums,
+)
+
+__all__ = ["store"]
+START = datetime(2027, 3, 13, tzinfo=UTC)
+QUARTER, DAY = timedelta(minutes=15), timedelta(days=1)
+
+
+async def compacted(store, before):
+    while await store.meters.compact(before):
+        pass
+
+
+async def test_whole_hours_are_made_and_sums_stay(store):
+    await keep(
+        store, said(run(START, QUARTER, ["0.25", "0.5", "0.75", 1] * 40, quality="valid", cost=7))
+    )
+    await keep(store, said(run(START, QUARTER, ["0.5"])), at=START + DAY)  # a correction
+    edges = [START, START + DAY, START + 2 * DAY]
+    had = await sums(store, *edges)
+    await compacted(store, START + 30 * DAY)
+    assert await sums(store, *edges) == had
+    found = await shown(store, START, START + 2 * DAY)
+    assert found[:2] == [
+        (START, START + HOUR, Decimal("2.75")),
+        (START + HOUR, START + 2 * HOUR, Decimal("2.50")),
+    ]
+    assert len(found) == 40
+    assert await store.meters.trace(await stream_of(store), *edges[::2]) == []
+    kept = kept_readings(store.path)
+    assert [r["quality"] for r in kept][1:] == ["valid"] * 39
+
+
+async def test_hours_that_are_not_whole_and_other_kinds_stay_as_they_are(store):
+    broken = [*run(START, QUARTER, [1, 1, 1]), reading(START + HOUR, 2 * HOUR, 9)]
+    await keep(
+        store,
+        said(broken),
+        said(run(START, QUARTER, [1] * 4), Stream("m", "net", "reading", "KWH")),
+    )
+    had = kept_readings(store.path)
+    await compacted(store, START + 30 * DAY)
+    assert kept_readings(store.path) == had
+
+
+async def test_only_what_is_old_and_of_demand_the_highest(store):
+    demand = Stream("m", "import", "demand", "KW")
+    await keep(store, said(run(START, QUARTER, [3, 9, 5, 1] * 48), demand))
+    await compacted(store, START + DAY + HOUR)
+    found = await shown(store, START, START + 3 * DAY)
+    assert (found[0][2], len(found)) == (9, 24 + 96)
+
+
+async def test_what_comes_late_is_taken_in_and_made_hours_again(store):
+    await keep(store, said(run(START, QUARTER, [1] * 96)))
+    await compacted(store, START + 30 * DAY)
+    assert len(kept_readings(store.path)) == 24
+    assert await keep(store, said(run(START, QUARTER, [2] * 96)), at=START + 31 * DAY) == Kept(
+        new=96
+    )
+    assert await sums(store, START, START + DAY) == [192], "the finest readings count"
+    await compacted(store, START + 60 * DAY)
+    assert await sums(store, START, START + DAY) == [192]
+    assert len(kept_readings(store.path)) == 24
+
+
+async def test_where_midnight_is_within_an_hour_days_stay_what_they_were(store):
+    zone, nepal = "Asia/Kathmandu", dates("Asia/Kathmandu", date(2027, 3, 13), 2)
+    await keep(store, said(run(nepal[0], QUARTER, [1] * 192), zone=zone))
+    await compacted(store, START + 30 * DAY)
+    assert await sums(store, *nepal) == [96, 96]
+    assert len(kept_readings(store.path)) < 192
+
+
+async def test_a_bridge_does_it_by_itself(settings, bridge, tmp_path):
+    clock = SimClock(START + 60 * DAY)
+    async with bridge(settings(usage={"keep_native": "30d"}), clock) as running:
+        await keep(
+            running.store,
+            said(run(START, QUARTER, [1] * 96)),
+            said(run(START + 40 * DAY, QUARTER, [1] * 96)),
+        )
+        clock.set(clock.now() + timedelta(minutes=11))
+        await eventually(lambda: len(kept_readings(running.store.path)) == 24 + 96)
