@@ -116,7 +116,7 @@ def _pricing_source(settings: Settings, name: str) -> PricingSource:
     if found is None:
         _unknown(settings, name)
     if not isinstance(found, PricingSource):
-        raise SettingsError(f"--source: {name!r} says events; only sources of prices have history")
+        raise SettingsError(f"--source: {name!r} is no source of prices; only those have history")
     return found
 
 

@@ -22,9 +22,9 @@ from bridge.errors import BridgeError, SettingsError, Unreachable, WireError
 from bridge.model import Document
 from bridge.sources import UtilityAPI
 from bridge.sources.asking import read_secret
-from bridge.sources.utilityapi_api import Api, PaymentRequired, Trouble
-from bridge.sources.utilityapi_meters import read_all
-from bridge.sources.utilityapi_states import state_of
+from bridge.sources.utilityapi.api import Api, PaymentRequired, Trouble
+from bridge.sources.utilityapi.meters import read_all
+from bridge.sources.utilityapi.states import state_of
 from bridge.wire.utilityapi import read_authorization, read_document, read_meter, read_uids
 
 # What UtilityAPI published in 2026, in US dollars for each meter; its bill is what holds.

@@ -15,8 +15,8 @@ from bridge.interfaces import Batch, Surroundings
 from bridge.notation import from_millis, millis, write_time
 from bridge.sources.asking import Asking
 from bridge.sources.progress import Progress, Span, joined, pieces, within
-from bridge.sources.utilityapi_api import Api, PaymentRequired, Trouble
-from bridge.sources.utilityapi_records import METER_MARK, Record, Wishes
+from bridge.sources.utilityapi.api import Api, PaymentRequired, Trouble
+from bridge.sources.utilityapi.records import METER_MARK, Record, Wishes
 from bridge.usage import NET, UNKNOWN, Measured, Origin, Stream
 from bridge.wire.utilityapi import Page
 from bridge.wire.utilityapi_usage import BILL, Bill, Chunk, read_bills, read_intervals

@@ -19,11 +19,11 @@ from bridge.interfaces import Batch, Surroundings
 from bridge.notation import SomeTime, from_millis
 from bridge.sources.asking import AskingSource, SafeBaseUrl, read_secret
 from bridge.sources.pricing import NAP, rounds
-from bridge.sources.utilityapi_api import APART, DOWNLOADS_APART, Api, TokenRefused
-from bridge.sources.utilityapi_downloads import DOWNLOADED, Downloads
-from bridge.sources.utilityapi_events import Feed
-from bridge.sources.utilityapi_meters import EVENTS_MARK, Meters
-from bridge.sources.utilityapi_records import METER_MARK, Record, Wishes
+from bridge.sources.utilityapi.api import APART, DOWNLOADS_APART, Api, TokenRefused
+from bridge.sources.utilityapi.downloads import DOWNLOADED, Downloads
+from bridge.sources.utilityapi.events import Feed
+from bridge.sources.utilityapi.meters import EVENTS_MARK, Meters
+from bridge.sources.utilityapi.records import METER_MARK, Record, Wishes
 from bridge.wire.utilityapi import read_webhook
 
 Uid = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]

@@ -10,7 +10,7 @@ from typing import Self
 
 from bridge.errors import SourceError, WireError
 from bridge.notation import from_json, millis, to_json
-from bridge.sources.utilityapi_api import Api
+from bridge.sources.utilityapi.api import Api
 from bridge.wire.utilityapi import Event, read_event
 
 MOST_KNOWN = 2000  # events that are told from new ones

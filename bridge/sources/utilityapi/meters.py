@@ -15,10 +15,10 @@ from bridge.model import Document
 from bridge.notation import millis
 from bridge.sources.pricing import Round
 from bridge.sources.progress import Span
-from bridge.sources.utilityapi_api import Api, PaymentRequired, TokenRefused, Trouble
-from bridge.sources.utilityapi_events import MORE, Feed
-from bridge.sources.utilityapi_records import METER_MARK, Record, Wishes
-from bridge.sources.utilityapi_states import OK, STOPPED, gone, state_of
+from bridge.sources.utilityapi.api import Api, PaymentRequired, TokenRefused, Trouble
+from bridge.sources.utilityapi.events import MORE, Feed
+from bridge.sources.utilityapi.records import METER_MARK, Record, Wishes
+from bridge.sources.utilityapi.states import OK, STOPPED, gone, state_of
 from bridge.usage import MeterState
 from bridge.wire.utilityapi import Authorization, Event, Meter, read_authorization, read_meter
 
