@@ -23,6 +23,7 @@ from bridge.wire.openadr2_telemetry import write_update
 MOST_CELLS, MOST_STATES = 500, 100  # in one update
 QUICKLY = 100  # cells that are written without keeping others waiting
 WITHOUT_GAPS = timedelta(hours=1)  # that a VTN is told none, after it would not have them
+RARELY = timedelta(minutes=5)  # is looked for what was told as a gap, and there may be much of
 # How long what is known waits for the rest of what is due, and how often that is looked for
 SHORTEST_WAIT, LONGEST_WAIT = timedelta(seconds=1), timedelta(minutes=1)
 Away = Sequence[tuple[datetime, datetime]]
@@ -176,7 +177,7 @@ class Updates:
         before, at = self._looked.get(running.key, (None, None))
         if running.report == TELEMETRY_STATUS or before == to:
             return found
-        rarely = at is None or not at <= now < at + LONGEST_WAIT
+        rarely = at is None or not at <= now < at + RARELY
         self._looked[running.key] = to, now if rarely or at is None else at
         for told in (False, True) if rarely else (False,):
             for r_id, starts in (await self._memory.gaps(running.key, told=told)).items():

@@ -19,7 +19,7 @@ from tests.reporting.scene import mutual
 from tests.reporting.upstream import Utility, wanted
 from tests.test_kill import launch
 
-KILLS = 50 if LONG else 4
+KILLS = 50 if LONG else 3
 NAMES = ("one", "two")
 SECOND = timedelta(seconds=1)
 SETTINGS = """

@@ -16,7 +16,7 @@ from tests.peers import LONG
 from tests.reporting.scene import HOUR, NOON, POLL, QUARTER, STATUS, USAGE
 from tests.reporting.upstream import REREGISTER, create, wanted
 
-SEEDS = range(40 if LONG else 2)
+SEEDS, STEPS_EACH = (range(40), 25) if LONG else (range(2), 12)
 WANTS = [
     wanted("fine", "R", "S"),
     wanted("coarse", "R", granularity="PT1H", back="PT1H"),
@@ -116,7 +116,7 @@ async def test_all_is_told_once_whatever_happens(scene, seed):
     storm = Storm(scene, seed)
     await storm.start()
     try:
-        for _ in range(25):
+        for _ in range(STEPS_EACH):
             await storm.step()
         await storm.calm()
         assert scene.job.problem is None
@@ -140,4 +140,4 @@ def check(vtn, storm, until):
             start += length
     states = vtn.values("R", "state")
     assert all(len(values) == 1 for values in states.values())
-    assert len(states) > 10
+    assert len(states) > 5
