@@ -3,7 +3,6 @@
 import io
 import itertools
 from collections import Counter
-from datetime import UTC, datetime
 from decimal import Decimal
 from xml.etree import ElementTree
 
@@ -41,11 +40,6 @@ def totals(measured):
 
 def only(measured):
     return [reading for m in measured for reading in m.readings]
-
-
-def streams(**said):
-    _, measured = read(gb.download(gb.readings([1]), **said))
-    return [m.stream[1:] for m in measured]
 
 
 @pytest.mark.skipif(not FOLDER.exists(), reason="the recorded Green Button files are not at hand")
@@ -241,6 +235,17 @@ def test_files_without_links_are_named_by_what_there_is():
     assert totals(measured) == {Stream("july"): Decimal("0.007")}
 
 
+def test_addresses_that_say_nothing_link_all_the_same():
+    text = gb.feed(
+        gb.entry(gb.thing("MeterReading"), "x/2", None, ["x/3", "x/4"]),
+        gb.entry(gb.thing("ReadingType", "<uom>42</uom>"), "x/3"),
+        gb.entry(gb.thing("ReadingType", "<uom>72</uom>"), "x/5"),
+        gb.entry(gb.block(gb.readings([7])), "x/4"),
+    )  # fmt: skip
+    _, measured = read(("pool.xml", text))
+    assert totals(measured) == {Stream("pool", unit="M3"): Decimal(7)}
+
+
 def test_a_meter_reading_knows_the_point_and_the_blocks_that_do_not_say():
     text = gb.feed(
         gb.entry(gb.block(gb.readings([1])), "Block/9"),
@@ -279,6 +284,12 @@ def test_costs_are_never_scaled():
     assert (one.value, one.exponent, one.cost, other.cost) == (1000, 0, 22_056, -7)
 
 
+def test_a_service_is_known_though_the_paths_differ():
+    text = several("User/1/UsagePoint/1").replace(b"User/1/UsagePoint/1/", b"Other/1/UsagePoint/1/")
+    found, _ = read(text.replace(b"<kind>0</kind>", b"<kind>1</kind>"))
+    assert found.services == {"Other/1/UsagePoint/1": "gas"}
+
+
 def test_gas_in_therms():
     rows = gb.readings([37_000], length=3_024_000, cost=5_100_000)
     found, measured = read(
@@ -289,107 +300,3 @@ def test_gas_in_therms():
     stream = Stream(gb.POINT, "net", "usage", "THERM", "USD")
     assert totals(measured) == {stream: Decimal("37.000")}
     assert found.services == {gb.POINT: "gas"}
-
-
-@pytest.mark.parametrize(
-    ("said", "stream"),
-    [
-        ({"uom": 38, "kind": 37, "accumulationBehaviour": 12}, ("import", "demand", "KW", "USD")),
-        ({"uom": 61, "accumulationBehaviour": 12}, ("import", "demand", "KVA", "USD")),
-        ({"uom": 72, "kind": 8}, ("import", "demand", "KWH", "USD")),
-        ({"uom": 72, "dataQualifier": 8}, ("import", "demand", "KWH", "USD")),
-        ({"uom": 38, "dataQualifier": 16}, ("import", "demand.qualifier-16", "KW", "USD")),
-        ({"uom": 73}, ("import", "usage", "KVARH", "USD")),
-        ({"uom": 71, "flowDirection": 4}, ("net", "usage", "KVAH", "USD")),
-        ({"flowDirection": 0}, ("net", "usage", "KWH", "USD")),
-        ({"flowDirection": None}, ("net", "usage", "KWH", "USD")),
-        ({"flowDirection": 20}, ("total", "usage", "KWH", "USD")),
-        ({"flowDirection": " 17 "}, ("flow-17", "usage", "KWH", "USD")),
-        ({"accumulationBehaviour": 3}, ("import", "register", "KWH", "USD")),
-        ({"accumulationBehaviour": 1}, ("import", "usage", "KWH", "USD")),
-        ({"accumulationBehaviour": 1, "intervalLength": None}, ("import", "register", "KWH", "USD")),
-        ({"accumulationBehaviour": None}, ("import", "usage", "KWH", "USD")),
-        ({"accumulationBehaviour": 6}, ("import", "usage.accumulation-6", "KWH", "USD")),
-        ({"accumulationBehaviour": 3, "uom": 38}, ("import", "demand.accumulation-3", "KW", "USD")),
-        ({"uom": 29, "kind": 54}, ("import", "voltage", "V", "USD")),
-        ({"uom": 23, "kind": None}, ("import", "temperature", "CELSIUS", "USD")),
-        ({"uom": 128, "kind": 58}, ("import", "usage", "GAL", "USD")),
-        ({"uom": 777}, ("import", "usage", "UOM-777", "USD")),
-        ({"uom": None}, ("import", "usage", "", "USD")),
-        ({"uom": "072"}, ("import", "usage", "KWH", "USD")),
-        ({"currency": 124}, ("import", "usage", "KWH", "CAD")),
-        ({"currency": 999}, ("import", "usage", "KWH", "CURRENCY-999")),
-        ({"currency": 0}, ("import", "usage", "KWH", "")),
-        ({"currency": None}, ("import", "usage", "KWH", "")),
-        ({"phase": 224}, ("import", "usage", "KWH", "USD")),
-        ({"phase": 128}, ("import", "usage.phase-128", "KWH", "USD")),
-        ({"tou": 1, "consumptionTier": 2, "cpp": 0}, ("import", "usage.tou-1.tier-2", "KWH", "USD")),
-        ({"argument": "<numerator>45</numerator><denominator>1</denominator>"}, ("import", "usage.argument-45/1", "KWH", "USD")),
-    ],
-)  # fmt: skip
-def test_what_a_reading_type_says_becomes_a_stream(said, stream):
-    assert streams(**said) == [stream]
-
-
-def test_what_is_measured_in_more_than_one_way_is_told():
-    text = gb.feed(
-        gb.meter_reading(1), gb.meter_reading(2), gb.typed(1), gb.typed(2, phase=224),
-        *(gb.intervals(gb.readings([1]), n) for n in (1, 2)),
-    )  # fmt: skip
-    found, _ = read(text)
-    assert "measures import usage of Subscription/0/UsagePoint/1 in ways" in found.problems[0]
-    daily = gb.typed(2, intervalLength=86400)
-    hours = gb.intervals(gb.readings([1])), gb.intervals(gb.readings([24], length=86400), 2)
-    found, measured = read(
-        gb.feed(gb.meter_reading(1), gb.meter_reading(2), gb.typed(1), daily, *hours)
-    )
-    assert (found.problems, len(only(measured))) == ([], 2)
-
-
-@pytest.mark.parametrize(
-    ("codes", "default", "words"),
-    [
-        ([], None, None), ([], 17, "validated"), ([0], 17, "valid"), ([14, 8], None, "raw,estimated_from_history"),
-        ([" 9 "], None, "estimated"), ([99], None, "quality-99"), (["odd"], None, "quality-odd"), ([""], 19, "billing"),
-    ],
-)  # fmt: skip
-def test_qualities_in_words(codes, default, words):
-    _, measured = read(gb.download(gb.readings([1, 2], quality=codes), defaultQuality=default))
-    assert [r.quality for r in only(measured)] == [words, words]
-
-
-@pytest.mark.parametrize(
-    ("updated", "said"),
-    [
-        ("2016-07-07T02:32:15", datetime(2016, 7, 7, 2, 32, 15, tzinfo=UTC)),
-        (" 2016-07-07T02:32:15.5-07:00\n", datetime(2016, 7, 7, 9, 32, 15, 500_000, tzinfo=UTC)),
-        ("2024-06-21", datetime(2024, 6, 21, tzinfo=UTC)),
-        ("1899-12-30T00:00:00Z", None), ("9999-12-31T23:59:59-12:00", None), ("once", None), (None, None),
-    ],
-)  # fmt: skip
-def test_a_block_was_said_when_its_entry_was_updated(updated, said):
-    _, measured = read(
-        gb.feed(gb.meter_reading(), gb.typed(), gb.intervals(gb.readings([1]), updated=updated))
-    )
-    assert [m.said for m in measured] == [said]
-
-
-@pytest.mark.parametrize(
-    ("about", "problem"),
-    [
-        ({}, None),
-        ({"offset": 18000}, "a tzOffset of 18000: its sign is wrong"),
-        ({"offset": 90000}, "a tzOffset of '90000', which no clock has"),
-        ({"offset": "x"}, "a tzOffset of 'x', which no clock has"),
-        ({"saved": 36000}, "a dstOffset of '36000'"),
-        ({"begin": "B60E"}, "a dstStartRule of 'B60E', which is no rule"),
-        ({"begin": "B40E2000"}, "a summer time that begins when it ends"),
-        ({"saved": 0, "begin": "FFFFFFFF", "end": "FFFFFFFF"}, None),
-        ({"offset": -18000}, "5 h behind UTC, but America/Los_Angeles is 8 h behind it"),
-    ],
-)
-def test_a_clock_that_looks_wrong_is_told_and_not_used(about, problem):
-    parts = gb.meter_reading(), gb.typed(), gb.intervals(gb.readings([1]))
-    found, measured = read(gb.feed(gb.local_times(**about), *parts), zone="America/Los_Angeles")
-    assert (problem in found.problems[0]) if problem else not found.problems
-    assert (only(measured)[0].start, measured[0].zone) == (gb.START * 1000, None)

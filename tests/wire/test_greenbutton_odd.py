@@ -81,6 +81,19 @@ def test_several_blocks_in_one_entry_whose_links_come_last():
     assert ({m.stream for m in measured}, found.dropped) == ({ENERGY}, {})
 
 
+def test_many_meters_by_turns():
+    paths = [f"Subscription/1/UsagePoint/{n}" for n in range(60)]
+    blocks = (
+        gb.intervals(gb.readings(range(50), gb.START + day * 86400, 60), path=p)
+        for day in range(10)
+        for p in paths
+    )
+    _, measured = read(
+        gb.feed(gb.typed(), *(gb.meter_reading(path=p, kind=1) for p in paths), *blocks)
+    )
+    assert totals(measured) == {ENERGY._replace(meter=p): Decimal("12.25") for p in paths}
+
+
 def test_one_block_of_everything_whose_links_come_last():
     _, measured = read(b"".join(gb.long(30_000, per_block=30_000, last=True)))
     readings = only(measured)

@@ -17,6 +17,7 @@ from bridge.wire.greenbutton.codes import CURRENCIES, QUALITIES, UNITS
 from bridge.wire.greenbutton.times import local_times
 from bridge.wire.greenbutton.writer import reading_type, write
 from tests import greenbutton as gb
+from tests.peers import LONG
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 ATOM, ESPI = "{http://www.w3.org/2005/Atom}", "{http://naesb.org/espi}"
@@ -132,7 +133,7 @@ def everything(draw):
     return meter, pieces
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000 if LONG else 120, deadline=None)
 @given(everything())
 def test_what_is_exported_reads_back_as_it_was(about):
     meter, pieces = about

@@ -22,7 +22,6 @@ LONGEST = 400 * 86400  # seconds
 NO_VALUE, NO_NUMBER, NO_START = "no value", "value not a number", "no start"
 START_OUT_OF_REASON, NEGATIVE = "start out of reason", "negative duration"
 TOO_LONG, NO_DURATION, COST = "duration longer than 400 days", "no duration", "cost"
-MOST = 5_000  # readings in a piece
 BLOCK, READING = "IntervalBlock", "IntervalReading"
 _REMEMBERED = 1024  # shapes, and codes of qualities
 
@@ -47,15 +46,6 @@ class Columns(NamedTuple):
     exponents: Sequence[int]
     qualities: Sequence[str | None]
     costs: Sequence[int | None]
-
-
-def _cut(columns: Columns | None) -> Iterator[Columns]:
-    """Yield readings in pieces that are not too large."""
-    if columns and len(columns.starts) <= MOST:
-        yield columns
-    elif columns:
-        for n in range(0, len(columns.starts), MOST):
-            yield Columns._make(column[n : n + MOST] for column in columns)
 
 
 class _Shape(NamedTuple):
@@ -92,30 +82,25 @@ class Blocks:
         # What stands before the readings of a block, and the shape of them all, as the last had it
         self._usual: tuple[list[str], list[str]] = [], [""]
 
-    def part(self, block: Element) -> Iterator[Columns]:
-        """Take the readings that are whole out of a block that is not."""
+    def part(self, block: Element) -> Columns | None:
+        """Take the readings that are whole out of a block that is not; return None without any."""
         elements = list(block.iter())
         del elements[-sum(1 for _ in block[-1].iter()) :]
         columns, self._parted = self._read(block, elements), True
         block[:] = [c for c in block[:-1] if self._local[c.tag] == "interval"] + block[-1:]
-        return _cut(columns)
+        return columns
 
-    def whole(self, block: Element) -> Iterator[Columns]:
-        """Yield the readings in a block, or what is left of them."""
+    def whole(self, block: Element) -> Columns | None:
+        """Return the readings in a block, or what is left of them; None without any."""
         columns, parted, self._parted = self._read(block, list(block.iter())), self._parted, False
         if columns and len(columns.starts) == 1 and columns.lengths[0] is None and not parted:
-            tags = [self._local[child.tag] for child in block]
+            names = [self._local[child.tag] for child in block]
             said = next((c for c in block if self._local[c.tag] == "interval"), ())
             text = next((c.text for c in said if self._local[c.tag] == "duration"), None)
-            if tags.count(READING) == 1:
-                columns = columns._replace(lengths=[self._length_of_block(text)])
-        return _cut(columns)
-
-    def _length_of_block(self, text: str | None) -> int | None:
-        try:
-            return self._length(text)
-        except _Left:
-            return None
+            length = self._millis(text or "")
+            if names.count(READING) == 1 and length and 0 < length <= LONGEST * 1000:
+                return columns._replace(lengths=[length])
+        return columns
 
     def _read(self, block: Element, elements: list[Element]) -> Columns | None:
         groups = self._alike(block, [element.tag for element in elements])

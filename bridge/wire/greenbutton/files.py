@@ -19,13 +19,14 @@ from xml.etree.ElementTree import Element
 from bridge.errors import WireError
 from bridge.notation import LAST_YEAR, read_time
 from bridge.usage import USAGE, Measured, Origin, Reading, Stream
-from bridge.wire.greenbutton.blocks import BLOCK, MOST, Blocks, Columns, Locals, to_readings
+from bridge.wire.greenbutton.blocks import BLOCK, Blocks, Columns, Locals, to_readings
 from bridge.wire.greenbutton.codes import SERVICES, UNTYPED, ReadingType, code, read_reading_type
 from bridge.wire.greenbutton.feed import Growing, Opened, in_order
 from bridge.wire.greenbutton.links import Book, Definitions, Links, Place, meter_of, place_of
 from bridge.wire.greenbutton.spool import Spool
 from bridge.wire.greenbutton.times import oddities
 
+MOST = 5_000  # readings in a piece
 TOLD, KNOWN = 20, 1_000  # problems that are told one by one, and that are told apart
 LONGEST = 2_000  # characters of an address that are looked at
 DEFINED = 100_000  # things that may be said of measurements
@@ -92,7 +93,8 @@ class Files:
     @property
     def services(self) -> dict[str, str]:
         """Return what each meter that was read measures: electricity, gas, water."""
-        said = {name: self._book.service(path) for path, name in self.meters.items()}
+        alone = len(self.meters) == 1
+        said = {name: self._book.service(path, alone) for path, name in self.meters.items()}
         return {name: SERVICES.get(c, f"service-{c}") for name, c in said.items() if c}
 
     def read(self, files: Sequence[tuple[str, Opened]]) -> Iterator[Measured]:
@@ -162,7 +164,7 @@ class Files:
         found: list[Columns] = []
         for thing in things:
             if self._local[thing.tag] == BLOCK:
-                found.extend(self._blocks.whole(thing))
+                found.extend(filter(None, [self._blocks.whole(thing)]))
             else:
                 self._thing(thing, where, identity.strip(), updated)
         return where, updated, found
@@ -214,9 +216,9 @@ class Files:
             for part in thing
         }
 
-    def _wait(self, found: Iterator[Columns]) -> None:
+    def _wait(self, columns: Columns | None) -> None:
         """Keep readings until it is seen to the end of their entry what they are."""
-        for columns in found:
+        if columns:
             self._open.put(columns, len(columns.starts))
 
     def _opened(self, links: Links, updated: str, columns: Sequence[Sequence[Any]]) -> None:

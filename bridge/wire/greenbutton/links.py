@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 class MeterReading(NamedTuple):
-    """A MeterReading: the ReadingTypes that it names, and the usage point that it is of."""
+    """A MeterReading: what it names, ReadingTypes among it, and the usage point that it is of."""
 
     types: tuple[str, ...] = ()
     point: str | None = None
@@ -74,7 +74,7 @@ class Definitions:
         """Add a MeterReading."""
         own = [path_of(href) for href in links.own] or [f"#{len(self.readings)}"]
         around = [*own, *map(path_of, links.up), *map(path_of, links.related)]
-        types = tuple(type_path(href) for href in links.related if "ReadingType/" in href)
+        types = tuple(map(type_path, links.related))
         point = point_of(around) or next(
             (key for key, names in self._near.items() if not names.isdisjoint(around)), None
         )
@@ -162,14 +162,12 @@ class Book:
     def type_of(self, number: int, place: Place) -> ReadingType | None:
         """Return what a block is of, by all that was read, or None where that cannot be told."""
         reading = self._reading(number, place)
+        types = [d.types for d in self.files]
         named = reading.types if reading else ()
-        for path in named:
-            found = self._find(number, [d.types for d in self.files], path)
-            if found:
-                return found
-        own = self.files[number].types
+        found = next(filter(None, (self._find(number, types, path) for path in named)), None)
         # Another file's only ReadingType is not the one that a link names, and that is missing
-        return _only(own) or (None if named else _only_of([d.types for d in self.files]))
+        missing = any("ReadingType" in path for path in named)
+        return found or _only(types[number]) or (None if missing else _only_of(types))
 
     def point_of(self, number: int, place: Place) -> UsagePoint | None:
         """Return the usage point of a block whose links do not name one."""
@@ -180,10 +178,12 @@ class Book:
             return found or UsagePoint(reading.point, "", "")
         return _only(points[number]) or _only_of(points)
 
-    def service(self, path: str) -> str | None:
-        """Return what a usage point supplies, as the first to say it does."""
-        said = (d.points[path].service for d in self.files if path in d.points)
-        return next(filter(None, said), None)
+    def service(self, path: str, alone: bool) -> str | None:
+        """Return what a usage point supplies, or what the only one does, by whatever path."""
+        points = [d.points for d in self.files]
+        said = [of[path].service for of in points if path in of]
+        only = _only_of(points) if alone else None
+        return next(filter(None, said), only.service if only else None)
 
     def _reading(self, number: int, place: Place) -> MeterReading | None:
         readings = [d.readings for d in self.files]

@@ -32,8 +32,8 @@ from bridge.wire.greenbutton.times import local_times
 BASE = "/espi/1_1/resource/"
 DAY = 86_400_000  # milliseconds
 MOST = 5_000  # readings in a block
-LARGEST = 2**63 - 1  # that a value may be
-LEAST, STEP = 12, 3  # powers of ten below one that everybody reads
+LARGEST = 2**47  # that a value is scaled up to: what ESPI calls Int48
+MULTIPLIERS = (0, -3, -6, -9, -12, 3, 6, 9, 12)  # powers of ten that everybody reads
 _ELECTRIC = frozenset({"KWH", "KW", "KVAH", "KVA", "KVARH", "KVAR"})
 _POWER = frozenset({"KW", "KVA", "KVAR"})
 _VOLUMES = frozenset({"FT3", "M3", "GAL", "IMPERIALGAL", "L"})
@@ -184,7 +184,7 @@ class _Export:
         self._count += 1
         exact = reading.exponent - shift
         path = f"{self._point}/MeterReading/{self._count}"
-        for multiplier in (*range(0, -LEAST - 1, -STEP), exact):
+        for multiplier in (*MULTIPLIERS, exact):
             series = _Series(path, multiplier)
             if series.value(reading, shift) is not None:
                 break
