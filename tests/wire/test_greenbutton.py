@@ -270,6 +270,19 @@ def test_any_interval_in_pieces_of_five_thousand(length):
     assert flat(measured) == flat(read(gb.download(rows, per_block=9_000))[1])
 
 
+def test_many_meters_by_turns():
+    paths = [f"Subscription/1/UsagePoint/{n}" for n in range(60)]
+    blocks = (
+        gb.intervals(gb.readings(range(50), gb.START + day * 86400, 60), path=p)
+        for day in range(10)
+        for p in paths
+    )
+    _, measured = read(
+        gb.feed(gb.typed(), *(gb.meter_reading(path=p, kind=1) for p in paths), *blocks)
+    )
+    assert totals(measured) == {ENERGY._replace(meter=p): Decimal("12.25") for p in paths}
+
+
 def test_days_have_23_and_25_hours():
     short, long = 1_773_043_200, 1_793_516_400  # 2026-03-08 and 2026-11-01 in Los Angeles
     rows = [gb.reading(short, 23, 82_800), gb.reading(long, 25, 90_000)]

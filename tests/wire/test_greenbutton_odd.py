@@ -81,19 +81,6 @@ def test_several_blocks_in_one_entry_whose_links_come_last():
     assert ({m.stream for m in measured}, found.dropped) == ({ENERGY}, {})
 
 
-def test_many_meters_by_turns():
-    paths = [f"Subscription/1/UsagePoint/{n}" for n in range(60)]
-    blocks = (
-        gb.intervals(gb.readings(range(50), gb.START + day * 86400, 60), path=p)
-        for day in range(10)
-        for p in paths
-    )
-    _, measured = read(
-        gb.feed(gb.typed(), *(gb.meter_reading(path=p, kind=1) for p in paths), *blocks)
-    )
-    assert totals(measured) == {ENERGY._replace(meter=p): Decimal("12.25") for p in paths}
-
-
 def test_one_block_of_everything_whose_links_come_last():
     _, measured = read(b"".join(gb.long(30_000, per_block=30_000, last=True)))
     readings = only(measured)
@@ -278,6 +265,8 @@ def test_a_file_that_defines_without_end_does_not_fill_the_memory(monkeypatch):
     monkeypatch.setattr(greenbutton, "DEFINED", 50)
     with pytest.raises(WireError, match="more than 50 things are said of measurements"):
         read(gb.feed(*(gb.meter_reading(n) for n in range(51))))
+    with pytest.raises(WireError, match="more than 1000 things in one entry"):
+        read(gb.feed(gb.entry("<ReadingType/>" * 2000)))
 
 
 def test_addresses_and_depths_without_reason_take_no_time():

@@ -12,7 +12,7 @@ from bridge.wire.greenbutton.blocks import BLOCK, Locals
 # Bytes that are read at a time: so few elements that the garbage collector sleeps on
 PIECE = 8 * 1024
 FURTHEST = 1024 * 1024  # bytes in which a feed must begin
-LARGEST = 32 * 1024 * 1024  # bytes of anything that can only be looked at as a whole
+LARGEST = 4 * 1024 * 1024  # bytes of anything that can only be looked at as a whole
 ARCHIVE = b"PK\x03\x04"
 RIGHT = "a Green Button file is XML that begins with <feed>"
 # In any encoding; an address, too, may end with it

@@ -6,11 +6,12 @@ stays unknown.
 """
 
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import chain
+from functools import cached_property
+from itertools import chain, compress
 from operator import lt
 from pathlib import PurePath
 from typing import IO, Any, NamedTuple
@@ -29,9 +30,10 @@ from bridge.wire.greenbutton.times import oddities
 MOST = 5_000  # readings in a piece
 TOLD, KNOWN = 20, 1_000  # problems that are told one by one, and that are told apart
 LONGEST = 2_000  # characters of an address that are looked at
-DEFINED = 100_000  # things that may be said of measurements
+DEFINED, TOGETHER = 100_000, 1_000  # things that may be said of measurements, and in an entry
+DEFINING = frozenset({"ReadingType", "MeterReading", "UsagePoint", "LocalTimeParameters"})
 PART = 100  # elements in a block from which on it is read before its end
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH, RECENT = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2020))
 TRUNCATED, TWICE = "truncated", "same time said twice with another value"
 
 
@@ -144,16 +146,14 @@ class Files:
 
     def _entry(self, entry: Element) -> tuple[Links, str, list[Columns]]:
         """Return the links of an entry, when it was said, and its readings; learn the rest."""
-        links: dict[str, list[str]] = {"self": [], "up": [], "related": []}
+        links: dict[str, dict[str, None]] = {"self": {}, "up": {}, "related": {}}
         identity = updated = ""
         things: list[Element] = []
         for child in entry:
             name = self._local[child.tag]
             if name == "link":
-                href = child.get("href", "")[:LONGEST]
-                known = links.get(child.get("rel", "").strip(), [href])
-                if href not in known:
-                    known.append(href)
+                known = links.get(child.get("rel", "").strip(), {})
+                known[child.get("href", "")[:LONGEST]] = None
             elif name == "updated":
                 updated = updated or child.text or ""
             elif name == "id":
@@ -175,19 +175,21 @@ class Files:
         if self._local[content.tag] != "content" or not len(content):
             return False
         large = self._local[content[-1].tag] == BLOCK and len(content[-1]) > PART
-        blocks = [thing for thing in content[:-1] if self._local[thing.tag] == BLOCK]
-        if not large and len(blocks) < PART:
+        if not large and len(content) <= PART:
             return False
-        for block in blocks:
+        kinds = [self._local[thing.tag] for thing in content[:-1]]
+        for block in compress(content, (kind == BLOCK for kind in kinds)):
             self._wait(self._blocks.whole(block))
-        content[:] = [t for t in content[:-1] if self._local[t.tag] != BLOCK] + content[-1:]
+        content[:] = [*compress(content, (kind in DEFINING for kind in kinds)), content[-1]]
+        if len(content) > TOGETHER:
+            raise WireError(f"{self._names[-1]}: has more than {TOGETHER} things in one entry")
         if large:
             self._wait(self._blocks.part(content[-1]))
-        return True
+        return large or BLOCK in kinds
 
     def _thing(self, thing: Element, links: Links, identity: str, updated: str) -> None:
         kind, mine, name = self._local[thing.tag], self._book.files[-1], self._names[-1]
-        self._defined += kind in {"ReadingType", "MeterReading", "UsagePoint"}
+        self._defined += kind in DEFINING
         if self._defined > DEFINED:
             raise WireError(f"{name}: more than {DEFINED} things are said of measurements")
         if kind == "ReadingType":
@@ -203,7 +205,7 @@ class Files:
             identity = identity.removeprefix("urn:uuid:")
             mine.add_point(links, identity, code(self._fields(service).get("kind")))
         elif kind == "LocalTimeParameters":
-            year = (self._said(updated) or EPOCH).year
+            year = (self._said(updated) or RECENT).year
             for oddity in oddities(self._fields(thing), self._zone, year):
                 self._tell(f"{name}: {oddity}")
 
@@ -250,13 +252,19 @@ class Files:
         self._tell(
             f"{self._names[number]}: nothing says what {reading[-99:]} measures: kept as it is"
         )
-        others = {
-            p.readings[:1] for n, p in self._waiting
-            if p.point == place.point and not self._book.type_of(n, p)
-        }  # fmt: skip
-        kind = f"{USAGE}.{reading.rpartition('/')[2]}" if len(others) > 1 else USAGE
+        alone = len(self._unknown[place.point]) < 2
+        kind = USAGE if alone else f"{USAGE}.{reading.rpartition('/')[2]}"
         what = UNTYPED._replace(kind=kind)
         return _Known(self._stream(number, point, what), what)
+
+    @cached_property
+    def _unknown(self) -> dict[str | None, set[tuple[str, ...]]]:
+        """Return the MeterReadings of each usage point that nobody says the measure of."""
+        found: dict[str | None, set[tuple[str, ...]]] = defaultdict(set)
+        for number, place in self._waiting:
+            if not self._book.type_of(number, place):
+                found[place.point].add(place.readings[:1])
+        return found
 
     def _stream(self, number: int, point: str, what: ReadingType) -> Stream:
         name = self._names[number]

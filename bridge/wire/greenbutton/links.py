@@ -5,9 +5,11 @@ that have nothing to do with each other, so what a block's own file says goes be
 others say, and what several others say differently is not used.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from functools import cached_property
+from itertools import chain
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
 from bridge.wire.greenbutton.codes import ReadingType
@@ -75,9 +77,8 @@ class Definitions:
         own = [path_of(href) for href in links.own] or [f"#{len(self.readings)}"]
         around = [*own, *map(path_of, links.up), *map(path_of, links.related)]
         types = tuple(map(type_path, links.related))
-        point = point_of(around) or next(
-            (key for key, names in self._near.items() if not names.isdisjoint(around)), None
-        )
+        known = (self._near[path] for path in around if path in self._near)
+        point = point_of(around) or next(known, None)
         self.readings.setdefault(own[0], MeterReading(types, point))
         for path in map(path_of, links.related):
             self.blocks.setdefault(path, own[0])
@@ -88,9 +89,10 @@ class Definitions:
         path = point_of(around)
         key = path or identity or f"#{len(self.points)}"
         self.points.setdefault(key, UsagePoint(path, identity, service))
-        self._near[key] = set(around)
+        for near in around:
+            self._near.setdefault(near, key)
 
-    _near: dict[str, set[str]] = field(default_factory=dict)  # a point's links
+    _near: dict[str, str] = field(default_factory=dict)  # a path → the point that links to it
 
 
 def _counts(said: ReadingType) -> tuple[str, str, int]:
@@ -146,6 +148,27 @@ def place_of(links: Links) -> Place:
     return Place(tuple(dict.fromkeys(readings)), point_of(paths), paths)
 
 
+class _Things(Generic[T]):
+    """What all files say of one kind of thing, now that they are read."""
+
+    def __init__(self, files: Sequence[Mapping[str, T | None]]) -> None:
+        self._files = files
+        self._all: dict[str, T | None] = {}  # None: not the same in all files
+        for path, value in (item for one in files for item in one.items()):
+            self._all[path] = value if self._all.get(path, value) == value else None
+        self._only = [_only(one.values()) for one in files]
+        self.only = _only(value for one in files for value in one.values())
+
+    def find(self, number: int, path: str) -> T | None:
+        """Return what a file says, or else what the others say, if it is the same."""
+        own = self._files[number]
+        return own[path] if path in own else self._all.get(path)
+
+    def only_in(self, number: int) -> T | None:
+        """Return what is the only one in a file."""
+        return self._only[number]
+
+
 class Book:
     """The definitions of all the files that are read together."""
 
@@ -162,56 +185,52 @@ class Book:
     def type_of(self, number: int, place: Place) -> ReadingType | None:
         """Return what a block is of, by all that was read, or None where that cannot be told."""
         reading = self._reading(number, place)
-        types = [d.types for d in self.files]
         named = reading.types if reading else ()
-        found = next(filter(None, (self._find(number, types, path) for path in named)), None)
+        found = next((t for path in named if (t := self._types.find(number, path))), None)
         # Another file's only ReadingType is not the one that a link names, and that is missing
         missing = any("ReadingType" in path for path in named)
-        return found or _only(types[number]) or (None if missing else _only_of(types))
+        return found or self._types.only_in(number) or (None if missing else self._types.only)
 
     def point_of(self, number: int, place: Place) -> UsagePoint | None:
         """Return the usage point of a block whose links do not name one."""
         reading = self._reading(number, place)
-        points = [d.points for d in self.files]
         if reading and reading.point:
-            found = self._find(number, points, reading.point)
+            found = self._points.find(number, reading.point)
             return found or UsagePoint(reading.point, "", "")
-        return _only(points[number]) or _only_of(points)
+        return self._points.only_in(number) or self._points.only
 
     def service(self, path: str, alone: bool) -> str | None:
         """Return what a usage point supplies, or what the only one does, by whatever path."""
-        points = [d.points for d in self.files]
-        said = [of[path].service for of in points if path in of]
-        only = _only_of(points) if alone else None
+        said = [d.points[path].service for d in self.files if path in d.points]
+        only = self._points.only if alone else None
         return next(filter(None, said), only.service if only else None)
 
     def _reading(self, number: int, place: Place) -> MeterReading | None:
-        readings = [d.readings for d in self.files]
-        named = [d.blocks for d in self.files]
-        known = (self._find(number, named, path) for path in place.paths)
-        for path in (*place.readings, *filter(None, known)):
-            found = self._find(number, readings, path)
-            if found:
+        known = (self._blocks.find(number, path) for path in place.paths)
+        for path in chain(place.readings, filter(None, known)):
+            if found := self._readings.find(number, path):
                 return found
         # One that names its MeterReading is not of another that happens to be the only one
-        return None if place.readings else _only(readings[number]) or _only_of(readings)
+        only = self._readings.only_in(number) or self._readings.only
+        return None if place.readings else only
 
-    def _find(self, number: int, of: Sequence[Mapping[str, T | None]], path: str) -> T | None:
-        if path in of[number]:
-            return of[number][path]
-        said = {one[path] for one in of if path in one}
-        return said.pop() if len(said) == 1 else None
+    @cached_property
+    def _types(self) -> _Things[ReadingType]:
+        return _Things([d.types for d in self.files])
+
+    @cached_property
+    def _readings(self) -> _Things[MeterReading]:
+        return _Things([d.readings for d in self.files])
+
+    @cached_property
+    def _points(self) -> _Things[UsagePoint]:
+        return _Things([d.points for d in self.files])
+
+    @cached_property
+    def _blocks(self) -> _Things[str]:
+        return _Things([d.blocks for d in self.files])
 
 
-def _only(of: Mapping[str, T | None]) -> T | None:
-    said = set(of.values())
+def _only(values: Iterable[T | None]) -> T | None:
+    said = set(values)
     return said.pop() if len(said) == 1 else None
-
-
-def _only_of(of: Sequence[Mapping[str, T | None]]) -> T | None:
-    said = set(_values(of))
-    return said.pop() if len(said) == 1 else None
-
-
-def _values(of: Sequence[Mapping[str, T | None]]) -> Iterator[T | None]:
-    return (value for one in of for value in one.values())
