@@ -49,7 +49,7 @@ def _in_hours(
     kind: str, readings: Sequence[Metered], midnights: Collection[int]
 ) -> Iterator[Metered]:
     """Yield hours in place of what fills them; all else as it is."""
-    countable = kind in ADDED_UP or kind == DEMAND
+    countable = kind.partition(".")[0] in {*ADDED_UP, DEMAND}
     for hour, group in groupby(readings, lambda r: r.start // HOUR):
         found = list(group)
         filling = finest([r for r in found if r.length <= HOUR])

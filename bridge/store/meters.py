@@ -15,7 +15,7 @@ from bridge.store.overlaps import NOTHING, Amount, finest
 from bridge.store.packing import DAY, from_columns
 from bridge.store.sqlite import Sqlite, one, rows
 from bridge.usage import (
-    ADDED_UP,
+    DEMAND,
     Bucket,
     Kept,
     Known,
@@ -278,7 +278,7 @@ def _sum(kind: str, amounts: Sequence[Amount]) -> Amount:
         return NOTHING
     total = values[0]
     for value in values[1:]:
-        total = EXACT.add(total, value) if kind in ADDED_UP else max(total, value)
+        total = max(total, value) if kind.startswith(DEMAND) else EXACT.add(total, value)
     return Amount(total, sum(a.covered for a in amounts), sum(a.readings for a in amounts))
 
 

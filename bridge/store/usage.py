@@ -329,6 +329,7 @@ def _refresh(db: Database, stream: int, number: int) -> None:
 
 def amount_of(kind: str, readings: Sequence[Metered]) -> Amount:
     """Return what readings of a kind amount to: a sum, of demand the highest."""
-    if kind in ADDED_UP:
+    what = kind.partition(".")[0]  # of usage.phase-128: usage
+    if what in ADDED_UP:
         return added_up(readings)
-    return highest(readings) if kind == DEMAND else NOTHING
+    return highest(readings) if what == DEMAND else NOTHING
