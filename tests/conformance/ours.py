@@ -11,8 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from tests.conformance.vtn import Profile, Vtn
+from tests.mosquitto import Mosquitto
 from tests.openadr3.clients import BASE, SECRETS, static
-from tests.openadr3.conftest import Mosquitto
 
 PROFILE = Profile(
     bl_writes_reports=False, unauthorized=frozenset({401}), echo=False, callbacks_http=True
