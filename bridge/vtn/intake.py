@@ -5,10 +5,10 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.clock import Clock
 from bridge.errors import WireError
@@ -22,6 +22,7 @@ from bridge.wire import posted
 WRITE = ("operate", "write_reports")
 PIECE = 256 * 1024  # bytes of an upload that are held in memory
 
+Word = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 # Takes in a file: where it lies, what it is called, whose meter it is (if that is said)
 TakeIn = Callable[[Path, str, str | None], Awaitable[Document]]
 
@@ -31,14 +32,14 @@ class PostedReading(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    meter: str
+    meter: Annotated[Word, Field(min_length=1)]
     start: Time
     end: Time
-    value: Any
-    unit: str | None = None
-    direction: str | None = None
-    kind: str | None = None
-    quality: str | None = None
+    value: int | float | Annotated[str, Field(pattern=r"^-?[0-9]{1,20}(\.[0-9]{1,20})?$")]
+    unit: Word | None = None
+    direction: Literal["import", "export", "net", "generation"] | None = None
+    kind: Word | None = None
+    quality: Word | None = None
 
 
 class UploadQuery(Query):

@@ -69,6 +69,8 @@ def _answers(route: Route) -> Document:
         codes |= {"413": "the body is too large", "415": "the body is not JSON"}
     if route.scope is not None:
         codes |= {"401": "no good token", "403": "the token's scope is too small"}
+    if not route.path.startswith(PLAIN):
+        codes["429"] = "too many requests"
     problem = "application/json" if route.path.startswith(PLAIN) else PROBLEM
     return {
         code: {"description": text, **({"content": {problem: {}}} if code >= "400" else {})}

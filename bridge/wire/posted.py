@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -24,12 +25,12 @@ from bridge.wire.readings import reading
 REQUIRED = ("meter", "start", "end", "value")
 OPTIONAL = ("unit", "direction", "kind", "quality")
 LONGEST = timedelta(days=400)  # that one reading is of
-MOST_LETTERS = 256
+_WORD = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,256}")
 
 
 def read_csv(text: str) -> list[Mapping[str, Any]]:
     """Return the rows of a table whose first line names its columns."""
-    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     try:
         return [{k: v for k, v in row.items() if v != ""} for row in table]
     except csv.Error as error:
@@ -85,9 +86,9 @@ def _one(row: Mapping[str, Any], origin: Origin, meter: Callable[[str], str]) ->
 def _text(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     text = "" if value is None else value
-    if not isinstance(text, str) or len(text) > MOST_LETTERS or not text.isprintable():
-        raise ValueError(f"{name}: write text of at most {MOST_LETTERS} letters")
-    return text.strip()
+    if not isinstance(text, str) or not _WORD.fullmatch(text):
+        raise ValueError(f"{name}: write text of at most 256 letters, in one line")
+    return text
 
 
 def _time(row: Mapping[str, Any], name: str) -> datetime:

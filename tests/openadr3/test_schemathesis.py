@@ -31,7 +31,8 @@ async def test_no_request_gets_an_answer_that_the_schema_does_not_know(
         "private_topics": True,
     }  # topics are told, be it there or not
     document = official() if schema == "official" else None
-    async with bridge(settings(**with_clients(tmp_path), mqtt=mqtt)) as running:
+    often = {"rate_limit": 10**6}  # likewise
+    async with bridge(settings(**with_clients(tmp_path, **often), mqtt=mqtt)) as running:
         url = running.addresses["vtn"]
         if document is None:
             async with calling(url) as vtn:
