@@ -17,6 +17,7 @@ from bridge.errors import DeviceError, SourceError, StoreError
 log = structlog.get_logger()
 
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 300.0  # seconds
+MOST_WARNED = 100  # things that are remembered, so that each is logged once
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Job:
         things = set(warning.split("; ")) if warning else set()
         if things - self._warned:
             log.warning("job is not well", job=self.name, warning=warning)
+        if len(self._warned) > MOST_WARNED:
+            self._warned = set()
         self._warned = self._warned | things if things else set()
         self.warning = warning
 

@@ -19,6 +19,8 @@ USAGE, DEMAND, BASELINE = "usage", "demand", "baseline"
 SUBSCRIPTION_PRE, SUBSCRIPTION_POST = "subscription_pre", "subscription_post"
 ADDED_UP = frozenset({USAGE, BASELINE, SUBSCRIPTION_PRE, SUBSCRIPTION_POST})
 UNKNOWN = ""  # a unit or a currency that nobody says
+# What a reading may be of: between these instants, and no longer than this (milliseconds)
+FIRST, LAST, LONGEST = 0, 7_258_118_400_000, 100 * 86_400_000  # 1970, 2200, a quarter's bill
 # Unit as it is said → unit as it is kept, and the power of ten between them: no digit changes
 _SCALED: Mapping[str, tuple[str, int]] = {
     prefix + unit: ("K" + unit, power)

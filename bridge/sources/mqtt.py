@@ -4,8 +4,11 @@ The session outlives the bridge, so that the broker holds what is published mean
 is what `POST /api/v1/readings` takes: JSON of meter, start, end, value and unit.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -24,6 +27,8 @@ log = structlog.get_logger()
 ANSWERS = 30.0  # seconds within which the broker acknowledges
 QOS = 1
 AT_ONCE = 500  # messages in one transaction
+LARGEST = 1024 * 1024  # bytes of a message
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Mqtt(AtBroker, QuietSource):
@@ -60,7 +65,11 @@ class Mqtt(AtBroker, QuietSource):
             messages = [first]
             while len(client.messages) and len(messages) < AT_ONCE:
                 messages.append(await anext(client.messages))
-            found = [one for message in messages for one in self._read(message, around)]
+            around.warn(None)
+            found = [
+                one for message in messages
+                for one in await asyncio.to_thread(self._read, message, around)
+            ]  # fmt: skip
             yield Batch(measured=found, accepted=partial(self._acknowledge, client, messages))
             now = around.clock.now()
             around.succeeded(now)
@@ -69,8 +78,12 @@ class Mqtt(AtBroker, QuietSource):
     def _read(self, message: Any, around: Surroundings) -> list[Measured]:
         """Return a message's readings; one that holds none is told, and not asked for again."""
         try:
+            if len(message.payload) > LARGEST:
+                raise WireError(f"is larger than {LARGEST} bytes")
             rows = posted.read_json(message.payload)
-            return list(posted.measured(rows, Origin("mqtt", self.name), str))
+            found = list(posted.measured(rows, Origin("mqtt", self.name), str))
+            # A retained one is from whenever: it holds where nothing else is known.
+            return [replace(one, said=EVER) for one in found] if message.retain else found
         except WireError as error:
             log.warning(
                 "a message is no reading", source=self.name, topic=str(message.topic),

@@ -4,7 +4,7 @@ Only hours that are known all through; sums of days and months stay what they ar
 replaced in those days is forgotten.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby, pairwise
 
@@ -14,7 +14,7 @@ from bridge.notation import millis
 from bridge.store import usage
 from bridge.store.metered import Metered
 from bridge.store.overlaps import finest
-from bridge.store.packing import DAY, to_columns
+from bridge.store.packing import DAY, LARGEST, to_columns
 from bridge.store.sqlite import rows
 from bridge.usage import ADDED_UP, DEMAND
 
@@ -26,7 +26,7 @@ def compact(db: Database, before: datetime, limit: int = 10) -> bool:
     last = millis(before) // DAY - 1
     found = rows(
         db,
-        "SELECT * FROM (SELECT s.id AS stream, s.kind,"
+        "SELECT * FROM (SELECT s.id AS stream, s.kind, s.longest,"
         " coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC') AS zone,"
         " (SELECT min(u.day) FROM usage u WHERE u.stream = s.id AND u.day > s.compacted) AS day"
         " FROM streams s JOIN meters m ON m.id = s.meter) WHERE day <= ? LIMIT ?",
@@ -34,9 +34,13 @@ def compact(db: Database, before: datetime, limit: int = 10) -> bool:
     )
     for row in found:
         number, day = row["stream"], row["day"]
-        (held,) = (readings for _, readings in usage.day_rows(db, number, day, day))
-        midnights = {start for _, start, _ in usage.dates_of(day, row["zone"])}
-        hours = sorted(_in_hours(row["kind"], held, midnights))
+        chunks = dict(usage.day_rows(db, number, day - row["longest"] // DAY - 1, day))
+        held = chunks.pop(day)
+        reaching = [r for chunk in chunks.values() for r in chunk if r.end > day * DAY]
+        edges = {edge for _, *span in usage.dates_of(day, row["zone"]) for edge in span}
+        hours = held
+        if not any(edge % HOUR for edge in edges):  # where hours of the place are hours of UTC
+            hours = sorted(_in_hours(row["kind"], held, reaching))
         if hours != held:
             usage.write_day(db, number, day, hours)
         gone = "DELETE FROM usage_revisions WHERE stream = ? AND day <= ?"
@@ -46,20 +50,35 @@ def compact(db: Database, before: datetime, limit: int = 10) -> bool:
 
 
 def _in_hours(
-    kind: str, readings: Sequence[Metered], midnights: Collection[int]
+    kind: str, readings: Sequence[Metered], before: Sequence[Metered]
 ) -> Iterator[Metered]:
-    """Yield hours in place of what fills them; all else as it is."""
+    """Yield hours in place of what fills them; all else as it is.
+
+    An hour into which a longer reading reaches part of the way is left as it is.
+    """
     countable = kind.partition(".")[0] in {*ADDED_UP, DEMAND}
+    longer = [r for r in (*before, *readings) if r.length > 0]
     for hour, group in groupby(readings, lambda r: r.start // HOUR):
         found = list(group)
         filling = finest([r for r in found if r.length <= HOUR])
-        start = hour * HOUR
-        cut = any(start < midnight < start + HOUR for midnight in midnights)
-        if countable and not cut and _fills(filling, start):
-            yield _hour(kind, filling)
+        start, end = hour * HOUR, hour * HOUR + HOUR
+        made = None
+        if (
+            countable
+            and _fills(filling, start)
+            and not any(_crosses(r, start, end) for r in longer)
+        ):
+            made = _hour(kind, filling)
+        if made:
+            yield made
             yield from (r for r in found if r.length > HOUR)
         else:
             yield from found
+
+
+def _crosses(reading: Metered, start: int, end: int) -> bool:
+    """Whether a reading overlaps a span without being within or around it."""
+    return reading.start < start < reading.end < end or start < reading.start < end < reading.end
 
 
 def _fills(readings: Sequence[Metered], start: int) -> bool:
@@ -71,18 +90,21 @@ def _fills(readings: Sequence[Metered], start: int) -> bool:
     )
 
 
-def _hour(kind: str, readings: Sequence[Metered]) -> Metered:
+def _hour(kind: str, readings: Sequence[Metered]) -> Metered | None:
+    """Return the hour that readings fill; None where something that is known would be lost."""
     amount = usage.amount_of(kind, readings).value
     qualities, origins = {r.quality for r in readings}, {r.origin for r in readings}
-    costs = [r.cost for r in readings]
-    value, exponent = to_columns(amount) if amount is not None else (0, 0)
+    costs = [r.cost for r in readings if r.cost is not None]
+    if amount is None or len(costs) not in {0, len(readings)} or abs(sum(costs)) >= LARGEST:
+        return None
+    value, exponent = to_columns(amount)
     return Metered(
         start=readings[0].start,
         length=HOUR,
         value=value,
         exponent=exponent,
         quality=qualities.pop() if len(qualities) == 1 else None,
-        cost=None if None in costs else sum(c for c in costs if c is not None),
+        cost=sum(costs) if costs else None,
         origin=max(origins),  # of several who said it, one
         said=max(r.said for r in readings),
         since=max(r.since for r in readings),

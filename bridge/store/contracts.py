@@ -14,6 +14,7 @@ from bridge.notation import from_json, to_json
 from bridge.store.sqlite import Sqlite, one, rows, write_many
 from bridge.usage import Contract
 
+_GRANTED = "SELECT contract FROM grants WHERE client = ?"
 SETTINGS, COMMAND = "", "command"  # whose a contract is that no source says
 
 
@@ -51,6 +52,12 @@ def sync(db: Database, settled: Sequence[Contract]) -> None:
             db.conn.execute("DELETE FROM contracts WHERE id = ?", (row["id"],))
     db.conn.execute("DELETE FROM grants WHERE settled")
     for contract in settled:
+        had = one(db, "SELECT source FROM contracts WHERE id = ?", (contract.id,))
+        if had and had["source"] == COMMAND:
+            raise StoreError(
+                "a contract stands in the settings and was also added by command; remove it by"
+                " `contract remove`, or take it out of the settings"
+            )
         _write(db, SETTINGS, contract)
         write_many(
             db,
@@ -67,8 +74,10 @@ def add(db: Database, contract: Contract) -> None:
 
 
 def remove(db: Database, contract: str) -> bool:
-    """Remove a contract that was added by command; its readings stay. Whether there was one."""
-    done = db.conn.execute("DELETE FROM contracts WHERE id = ? AND source = ?", (contract, COMMAND))
+    """Remove a contract that the settings do not name; readings stay. Whether there was one."""
+    done = db.conn.execute(
+        "DELETE FROM contracts WHERE id = ? AND source <> ?", (contract, SETTINGS)
+    )
     return bool(done.rowcount)
 
 
@@ -90,14 +99,14 @@ def withhold(db: Database, contract: str, client: str) -> bool:
 
 def granted(db: Any, client: str | None) -> list[Contract]:
     """Return the contracts that a client may see, by id; None sees all."""
-    where = "1" if client is None else "id IN (SELECT contract FROM grants WHERE client = ?)"
-    found = rows(
-        db,
-        f"SELECT * FROM contracts WHERE {where} ORDER BY id",  # noqa: S608 -- constants
-        () if client is None else (client,),
-    )
-    meters = _by_contract(db, "SELECT contract, meter FROM contract_meters ORDER BY meter")
-    clients = _by_contract(db, "SELECT contract, client FROM grants")
+    ids, values = ("SELECT id FROM contracts", ()) if client is None else (_GRANTED, (client,))
+    found = rows(db, f"SELECT * FROM contracts WHERE id IN ({ids}) ORDER BY id", values)  # noqa: S608 -- constants
+    meters, clients = (
+        _by_contract(db, f"{sql} WHERE contract IN ({ids}) ORDER BY 2", values)
+        for sql in (
+            "SELECT contract, meter FROM contract_meters", "SELECT contract, client FROM grants",
+        )
+    )  # fmt: skip
     return [
         Contract(
             row["id"], row["customer"], tuple(meters.get(row["id"], ())), row["program"],
@@ -107,9 +116,9 @@ def granted(db: Any, client: str | None) -> list[Contract]:
     ]  # fmt: skip
 
 
-def _by_contract(db: Any, sql: str) -> Mapping[str, Collection[str]]:
+def _by_contract(db: Any, sql: str, values: tuple[str, ...]) -> Mapping[str, Collection[str]]:
     found: dict[str, list[str]] = {}
-    for row in rows(db, sql):
+    for row in rows(db, sql, values):
         contract, other = row.values()
         found.setdefault(contract, []).append(other)
     return found

@@ -50,6 +50,8 @@ def _stands_apart(known: Sequence[Metered], said: Sequence[Metered]) -> bool:
     if any(map(gt, ends, starts[1:])) or any(map(ge, starts, starts[1:])):
         return False
     lo, hi = starts[0], max(ends)
+    if any(r.length == 0 for r in (*said, *known)):  # one of the very same instant is one
+        return not any(k.start <= hi and k.start + k.length >= lo for k in known)
     return not any(k.start < hi and k.start + k.length > lo for k in known)
 
 
@@ -87,7 +89,8 @@ class _Merging:
         if same:
             self._counts[2] += 1
             if reading.said > had.said:
-                self._held[had.key] = had._replace(said=reading.said)
+                # Whoever said it last stands for it: another may take back what it said.
+                self._held[had.key] = had._replace(said=reading.said, origin=reading.origin)
                 self._confirmed.add(had.key)
         elif reading.said < had.said:
             self._counts[3] += 1
@@ -187,17 +190,20 @@ def finest(readings: Sequence[Metered]) -> Sequence[Metered]:
     """Return those readings, in order, that fill what can be filled without overlapping."""
     if all(a.start + a.length <= b.start for a, b in pairwise(readings)):
         return readings
-    ordered = sorted(readings, key=lambda r: (r.start, -r.length))
+    open_ones: list[tuple[Metered, list[Metered]]] = []  # each within the one before
     found: list[Metered] = []
-    at = 0
-    while at < len(ordered):
-        inside = at + 1
-        while inside < len(ordered) and ordered[inside].start < ordered[at].end:
-            inside += 1
-        parts = finest(ordered[at + 1 : inside])
-        tiles = _tiles(parts, ordered[at].start, ordered[at].end)
-        found.extend(parts if tiles else ordered[at : at + 1])
-        at = inside
+
+    def close() -> None:
+        outer, parts = open_ones.pop()
+        filled = parts if _tiles(parts, outer.start, outer.end) else [outer]
+        (open_ones[-1][1] if open_ones else found).extend(filled)
+
+    for reading in sorted(readings, key=lambda r: (r.start, -r.length)):
+        while open_ones and open_ones[-1][0].end < max(reading.end, reading.start + 1):
+            close()
+        open_ones.append((reading, []))
+    while open_ones:
+        close()
     return found
 
 

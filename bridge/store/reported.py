@@ -29,10 +29,12 @@ def keep(db: Database, report: Document, had: Document | None, at: datetime) -> 
     if len(found) > MOST:
         raise Unfit(f"resources: hold more than {MOST} readings; write several reports")
     still = {_place(one) for one in found}
+    gone: dict[tuple[Stream, Origin], list[tuple[int, int]]] = {}
     for one in _measured(had) if had else ():
         if _place(one) not in still:
-            keys = [r[:2] for r in one.readings]
-            usage.withdraw(db, one.stream, keys, one.origin, at)
+            gone.setdefault((one.stream, one.origin), []).append(_place(one)[1])
+    for (stream, origin), keys in gone.items():
+        usage.withdraw(db, stream, keys, origin, at)
     usage.keep(db, found, at)
 
 

@@ -15,13 +15,26 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
+from bridge.errors import Unfit
 from bridge.notation import day_span, millis, to_json
 from bridge.store import changes
 from bridge.store.metered import Metered, pack, unpack
 from bridge.store.overlaps import NOTHING, Amount, Merged, added_up, finest, highest, merge
 from bridge.store.packing import DAY, to_columns
 from bridge.store.sqlite import one, rows, write_many
-from bridge.usage import ADDED_UP, DEMAND, Kept, Measured, MeterState, Origin, Stream
+from bridge.usage import (
+    ADDED_UP,
+    DEMAND,
+    FIRST,
+    LAST,
+    LONGEST,
+    Kept,
+    Measured,
+    MeterState,
+    Origin,
+    Reading,
+    Stream,
+)
 
 APART = 3 * DAY  # readings further apart than this are merged by themselves
 
@@ -39,12 +52,19 @@ def keep(db: Database, measured: Iterable[Measured], at: datetime) -> Kept:
     """Keep what was measured, inside a transaction; say what became of it."""
     said: dict[int, list[Metered]] = defaultdict(list)
     streams: dict[int, tuple[StreamRow, str]] = {}
+    known: dict[Stream, StreamRow] = {}
+    origins: dict[Origin, int] = {}
     now = millis(at)
     for one_said in measured:
         if not one_said.readings:
             continue
-        row = stream_row(db, one_said.stream, one_said.zone, at)
-        origin, stamp = origin_id(db, one_said.origin), millis(one_said.said or at)
+        _check(one_said.readings)
+        row = known.get(one_said.stream)
+        if row is None:
+            row = known[one_said.stream] = stream_row(db, one_said.stream, one_said.zone, at)
+        if one_said.origin not in origins:
+            origins[one_said.origin] = origin_id(db, one_said.origin)
+        origin, stamp = origins[one_said.origin], min(millis(one_said.said or at), now)
         streams[row.id] = row, one_said.stream.meter
         said[row.id] += [Metered(*r, origin, stamp, now) for r in one_said.readings]
     counts, touched = Kept(), dict[str, tuple[int, int]]()
@@ -61,6 +81,15 @@ def keep(db: Database, measured: Iterable[Measured], at: datetime) -> Kept:
         about = {"meter": meter, "start": touched[meter][0], "end": touched[meter][1]}
         changes.append(db, at, "UPDATE", "USAGE", meter, after=about)
     return counts + Kept(told=len(followed))
+
+
+def _check(readings: Sequence[Reading]) -> None:
+    """Raise Unfit where a reading is of a time that nothing is measured in."""
+    for reading in readings:
+        if not (reading[0] >= FIRST and reading[0] + reading[1] <= LAST):
+            raise Unfit("readings: one is of a time before 1970 or after 2200")
+        if not 0 <= reading[1] <= LONGEST:
+            raise Unfit(f"readings: one is of more than {LONGEST // DAY} days")
 
 
 def withdraw(

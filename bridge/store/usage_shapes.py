@@ -82,4 +82,5 @@ CREATE TABLE grants (
     settled INTEGER NOT NULL,
     PRIMARY KEY (client, contract)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX grants_by_contract ON grants (contract);
 """

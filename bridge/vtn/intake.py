@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.clock import Clock
-from bridge.errors import WireError
+from bridge.errors import Unfit, WireError
 from bridge.model import Document
 from bridge.parties import Caller
 from bridge.usage import Measured, Origin, UsageStore
@@ -78,7 +78,10 @@ class Intake:
             found = await asyncio.to_thread(_read, request.content_type, body, caller)
         except WireError as error:
             raise Problem(400, str(error)) from error
-        kept = await self._store.keep(found, self._clock.now(), durable=True)
+        try:
+            kept = await self._store.keep(found, self._clock.now(), durable=True)
+        except Unfit as error:
+            raise Problem(400, str(error)) from error
         return reply_json(
             {
                 "readings": len(found),
@@ -99,7 +102,7 @@ class Intake:
             try:
                 async with self._turn:
                     result = await self._take_in(path, query.name, query.meter)
-            except WireError as error:
+            except (WireError, Unfit) as error:
                 raise Problem(400, str(error)) from error
         return reply_json(result)
 

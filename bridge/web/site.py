@@ -113,6 +113,7 @@ async def serving(
         site,
         access_log=None,
         shutdown_timeout=SHUTDOWN,
+        auto_decompress=False,  # see _check_encoding; what is refused is not unpacked either
         max_line_size=8190,
         max_field_size=8190,
     )
@@ -171,6 +172,7 @@ def _guarded(authorize: Authorized, limit: RateLimit | None) -> Middleware:
         try:
             _check_host(request)
             await authorize(request)
+            _check_encoding(request)
             if limit and not request.path.startswith(PLAIN):
                 _count(request, limit)
             reply = await handler(request)
@@ -181,6 +183,8 @@ def _guarded(authorize: Authorized, limit: RateLimit | None) -> Middleware:
                 raise
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             reply = _problem(request, Problem(error.status, _explain(error, request), allow))
+        except ConnectionResetError:
+            raise  # whoever asked is gone
         except StoreError as error:
             log.critical("store failed", problem=str(error))
             reply = _problem(request, Problem(503, "the store cannot be read now"))
@@ -198,10 +202,17 @@ def _guarded(authorize: Authorized, limit: RateLimit | None) -> Middleware:
     return guard
 
 
+def _check_encoding(request: web.Request) -> None:
+    """Refuse a packed body: a small one may be a large one, and would be unpacked here."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise Problem(415, "Content-Encoding: send the body as it is, not packed")
+
+
 def _count(request: web.Request, limit: RateLimit) -> None:
     """Count a request of whoever asks; refuse it where it is one too many."""
     caller = request.get(CALLER)
-    left = limit.take(caller.name if caller and caller is not NOBODY else ("", request.remote))
+    known = caller and caller is not NOBODY and (caller.client or "", caller.name)
+    left = limit.take(known or ("", "", request.remote))
     request[LIMITS] = {
         "X-RateLimit-Limit": str(limit.rate), "X-RateLimit-Remaining": str(left or 0),
     }  # fmt: skip

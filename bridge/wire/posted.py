@@ -4,14 +4,15 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from bridge.errors import WireError
-from bridge.notation import ZERO, from_json, read_amount, to_utc
+from bridge.notation import ZERO, from_json, read_amount
 from bridge.usage import (
     DIRECTIONS,
+    LONGEST,
     NET,
     UNKNOWN,
     USAGE,
@@ -24,7 +25,9 @@ from bridge.wire.readings import reading
 
 REQUIRED = ("meter", "start", "end", "value")
 OPTIONAL = ("unit", "direction", "kind", "quality")
-LONGEST = timedelta(days=400)  # that one reading is of
+FIRST_YEAR, LAST_YEAR = 1971, 2200
+MOST, MOST_METERS = 5_000, 100
+LONGEST_READING = timedelta(milliseconds=LONGEST)
 _WORD = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,256}")
 
 
@@ -55,9 +58,16 @@ def measured(
 ) -> Iterator[Measured]:
     """Yield readings; raise WireError that names the first row that cannot be read.
 
-    `meter` returns the name under which a meter that is named so is kept.
+    One request holds `MOST` rows at most, of `MOST_METERS` meters. `meter` returns the name under
+    which a meter that is named so is kept.
     """
+    if len(rows) > MOST:
+        raise WireError(f"there are more than {MOST} readings; write them in several requests")
+    meters = set()
     for n, row in enumerate(rows):
+        meters.add(str(row.get("meter")))
+        if len(meters) > MOST_METERS:
+            raise WireError(f"there are more than {MOST_METERS} meters; write several requests")
         try:
             yield _one(row, origin, meter)
         except (ValueError, OverflowError) as error:
@@ -72,8 +82,8 @@ def _one(row: Mapping[str, Any], origin: Origin, meter: Callable[[str], str]) ->
     if missing := [name for name in REQUIRED if row.get(name) in (None, "")]:
         raise ValueError(f"{missing[0]}: is missing")
     start, end = (_time(row, name) for name in ("start", "end"))
-    if not ZERO <= end - start <= LONGEST:
-        raise ValueError(f"end: must be after start, by {LONGEST.days} days at most")
+    if not ZERO <= end - start <= LONGEST_READING:
+        raise ValueError(f"end: must be after start, by {LONGEST_READING.days} days at most")
     direction = said["direction"] or NET
     if direction not in DIRECTIONS:
         raise ValueError(f"direction: is {direction!r}; write one of {', '.join(DIRECTIONS)}")
@@ -99,10 +109,9 @@ def _time(row: Mapping[str, Any], name: str) -> datetime:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise ValueError(f"{name}: write a time as RFC 3339, such as 2027-03-14T00:00:00-08:00")
-    try:
-        return to_utc(moment)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{name}: {error}") from error
+    if not FIRST_YEAR <= moment.year < LAST_YEAR:
+        raise ValueError(f"{name}: is not between {FIRST_YEAR} and {LAST_YEAR}")
+    return moment.astimezone(UTC)
 
 
 def _amount(said: Any) -> Decimal:

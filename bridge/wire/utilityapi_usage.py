@@ -30,7 +30,7 @@ from bridge.wire.utilityapi import Page, read_page, read_stamp, read_uid
 
 BILL = "bill"  # a kind of reading of its own: a period's amount and cost
 LONGEST = timedelta(hours=25)  # a reading of a day, on the day that the clocks go back
-LONGEST_BILL = timedelta(days=400)
+LONGEST_BILL = timedelta(days=100)
 # What a data point is called → its direction and kind
 TYPES: Mapping[str, tuple[str, str]] = {
     "fwd": (IMPORT, USAGE), "rev": (EXPORT, USAGE), "net": (NET, USAGE),

@@ -3,6 +3,8 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import pytest
+
 from bridge.usage import Kept, Stream
 from tests.peers import SimClock, eventually, kept_readings
 from tests.store.test_usage import (
@@ -32,7 +34,7 @@ async def test_whole_hours_are_made_and_sums_stay(store):
     await keep(
         store, said(run(START, QUARTER, ["0.25", "0.5", "0.75", 1] * 40, quality="valid", cost=7))
     )
-    await keep(store, said(run(START, QUARTER, ["0.5"])), at=START + DAY)  # a correction
+    await keep(store, said(run(START, QUARTER, ["0.5"], cost=7)), at=START + DAY)  # a correction
     edges = [START, START + DAY, START + 2 * DAY]
     had = await sums(store, *edges)
     await compacted(store, START + 30 * DAY)
@@ -81,12 +83,35 @@ async def test_what_comes_late_is_taken_in_and_made_hours_again(store):
     assert len(kept_readings(store.path)) == 24
 
 
-async def test_where_midnight_is_within_an_hour_days_stay_what_they_were(store):
-    zone, nepal = "Asia/Kathmandu", dates("Asia/Kathmandu", date(2027, 3, 13), 2)
-    await keep(store, said(run(nepal[0], QUARTER, [1] * 192), zone=zone))
+@pytest.mark.parametrize("zone", ["Asia/Kathmandu", "Asia/Kolkata", "Australia/Lord_Howe"])
+async def test_where_hours_are_not_those_of_utc_nothing_is_made(store, zone):
+    edges = dates(zone, date(2027, 6, 13), 2)
+    await keep(store, said(run(edges[0], QUARTER, [1] * 192), zone=zone))
+    hours = [edges[0] + n * HOUR for n in range(49)]
+    had = await sums(store, *hours), await sums(store, *edges)
+    await compacted(store, START + 300 * DAY)
+    assert (await sums(store, *hours), await sums(store, *edges)) == had
+
+
+async def test_an_hour_into_which_a_longer_reading_reaches_is_left(store):
+    await keep(
+        store,
+        said(run(START + 0.5 * HOUR, HOUR, [4] * 3)),
+        said(run(START + HOUR, QUARTER, [1] * 12)),
+    )
+    had = await sums(store, START, START + DAY)
     await compacted(store, START + 30 * DAY)
-    assert await sums(store, *nepal) == [96, 96]
-    assert len(kept_readings(store.path)) < 192
+    assert await sums(store, START, START + DAY) == had
+
+
+async def test_a_cost_that_would_be_lost_keeps_its_readings(store):
+    await keep(
+        store,
+        said(run(START, QUARTER, [1] * 4, cost=2**62)),
+        said(run(START + HOUR, QUARTER, [1] * 3, cost=5) + run(START + 1.75 * HOUR, QUARTER, [1])),
+    )
+    await compacted(store, START + 30 * DAY)
+    assert len(kept_readings(store.path)) == 8
 
 
 async def test_a_bridge_does_it_by_itself(settings, bridge, tmp_path):

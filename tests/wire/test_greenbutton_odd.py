@@ -120,7 +120,7 @@ def test_of_one_time_the_value_that_is_said_last_is_kept():
         (gb.reading(start=10**12), "start out of reason"),
         (gb.reading(start="10:00"), "start out of reason"),
         (gb.reading(duration=-3600), "negative duration"),
-        (gb.reading(duration=401 * 86400), "duration longer than 400 days"),
+        (gb.reading(duration=401 * 86400), "duration longer than 100 days"),
         (gb.reading(duration=None), "no duration"),
         (gb.reading(duration="an hour"), "no duration"),
         ("<IntervalReading/>", "no start"),

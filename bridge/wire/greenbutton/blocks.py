@@ -12,16 +12,17 @@ from itertools import pairwise
 from typing import Any, NamedTuple, cast
 from xml.etree.ElementTree import Element
 
-from bridge.notation import LAST_YEAR, read_amount
+from bridge.notation import read_amount
+from bridge.usage import LAST as LAST_MILLIS
+from bridge.usage import LONGEST as LONGEST_MILLIS
 from bridge.usage import Reading
 from bridge.wire.greenbutton.codes import ReadingType, quality
 
 LARGEST = 2**63 - 1  # that is kept as a number
-LATEST = (LAST_YEAR - 1970) * 31_556_952  # seconds
-LONGEST = 400 * 86400  # seconds
+LATEST, LONGEST = LAST_MILLIS // 1000, LONGEST_MILLIS // 1000  # seconds
 NO_VALUE, NO_NUMBER, NO_START = "no value", "value not a number", "no start"
 START_OUT_OF_REASON, NEGATIVE = "start out of reason", "negative duration"
-TOO_LONG, NO_DURATION, COST = "duration longer than 400 days", "no duration", "cost"
+TOO_LONG, NO_DURATION, COST = "duration longer than 100 days", "no duration", "cost"
 BLOCK, READING = "IntervalBlock", "IntervalReading"
 _REMEMBERED = 1024  # shapes, and codes of qualities
 
