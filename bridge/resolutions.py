@@ -24,13 +24,18 @@ def edges(resolution: str, zone: str, start: datetime, end: datetime) -> Iterato
 
 
 def _hours(zone: str, start: datetime) -> Iterator[datetime]:
-    local = start.astimezone(ZoneInfo(zone))
-    edge = start - timedelta(
-        minutes=local.minute, seconds=local.second, microseconds=local.microsecond
-    )
+    edge = _hour_of(start, zone)
     while True:
         yield edge
-        edge += HOUR
+        following = _hour_of(edge + HOUR, zone)  # a clock may move by half an hour
+        edge = following if following > edge else edge + HOUR
+
+
+def _hour_of(moment: datetime, zone: str) -> datetime:
+    local = moment.astimezone(ZoneInfo(zone))
+    return moment - timedelta(
+        minutes=local.minute, seconds=local.second, microseconds=local.microsecond
+    )
 
 
 def _days(zone: str, start: datetime) -> Iterator[datetime]:

@@ -217,9 +217,12 @@ class UsageStore(Protocol):
         """Return the streams that are asked for, by meter, direction, kind and unit."""
 
     async def readings(
-        self, stream: StreamInfo, start: datetime, end: datetime, limit: int
+        self, stream: StreamInfo, start: datetime, end: datetime, limit: int, *, all_: bool = False
     ) -> list[Known]:
-        """Return the first readings that begin in [start, end), the finest there are."""
+        """Return the first readings that begin in [start, end), the finest there are; or all."""
+
+    async def begins(self, stream: StreamInfo, at: datetime) -> datetime | None:
+        """Return where, from an instant on, there is something again; None where nothing is."""
 
     async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:
         """Return what each span between two edges amounts to."""

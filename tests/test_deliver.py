@@ -129,7 +129,7 @@ async def test_format_state_sends_the_state_alone(scene):
     async with scene(d=(device, {"format": "state"})) as s:
         await s.say(event("E", NOON, signal(["0.25"] * 24)))
         await s.quiet()
-        await eventually(lambda: device.received and device.state["price"] == Decimal("0.25"))
+        await eventually(lambda: "state.changed" in device.types() and device.state["price"] == Decimal("0.25"))
     assert set(device.types()) == {"state.changed"}
     assert set(device.bodies[-1]) == {"type", "timestamp", "data"}
     assert set(device.bodies[-1]["data"]) == {"state"}
@@ -229,7 +229,7 @@ async def test_a_device_that_was_away_for_a_day(scene):
         )
         await s.pass_time(25 * HOUR, HOUR)
         await device.start()
-        await s.pass_until(lambda: device.received and device.state["level"] == 2)
+        await s.pass_until(lambda: "state.changed" in device.types() and device.state["level"] == 2)
         await s.quiet()
         expired = await s.rows("d", "expired")
     assert device.events("event.received") == ["NOW", "NEXT"]

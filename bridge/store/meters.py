@@ -72,17 +72,28 @@ class Meters:
         return await self._file.read(lambda db: _streams(db, question))
 
     async def readings(
-        self, stream: StreamInfo, start: datetime, end: datetime, limit: int
+        self, stream: StreamInfo, start: datetime, end: datetime, limit: int, *, all_: bool = False
     ) -> list[Known]:
-        """Return the first readings that begin in [start, end), the finest there are."""
-        return await self._file.read(
-            lambda db: _readings(db, stream, millis(start), millis(end), limit)
-        )
+        """Return the first readings that begin in [start, end), the finest there are; or all."""
+        read = _every_reading if all_ else _readings
+        return await self._file.read(lambda db: read(db, stream, millis(start), millis(end), limit))
+
+    async def begins(self, stream: StreamInfo, at: datetime) -> datetime | None:
+        """Return where, from an instant on, there is something again; None where nothing is."""
+        sql = "SELECT max(opens, ?) AS at FROM usage WHERE stream = ? AND closes > ? AND day >= ?"
+        now = millis(at)
+        values = (now, stream.id, now, (now - stream.longest) // DAY)
+        found = await self._file.read(lambda db: one(db, f"{sql} ORDER BY day LIMIT 1", values))
+        return from_millis(found["at"]) if found else None
 
     async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:
         """Return what each span between two edges amounts to."""
-        spans = [(millis(a), millis(b)) for a, b in pairwise(edges)]
-        return await self._file.read(lambda db: list(_buckets(db, stream, spans)))
+
+        def read(db: Any) -> list[Bucket]:
+            spans = [(millis(a), millis(b)) for a, b in pairwise(edges)]
+            return list(_buckets(db, stream, spans))
+
+        return await self._file.read(read)
 
     async def coverage(
         self, stream: StreamInfo, start: datetime | None, end: datetime | None
@@ -179,6 +190,16 @@ def _readings(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list
             pending.append(reading)
             reach = max(reach, reading.end)
     return [*found, *_shown(pending, lo, hi, origins)][:limit]
+
+
+def _every_reading(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list[Known]:
+    """Return the first readings of a span, those within others too."""
+    origins, found = _Origins(db), list[Known]()
+    for _, readings in usage.day_rows(db, stream.id, lo // DAY, (hi - 1) // DAY):
+        found += (_known(r, origins) for r in readings if lo <= r.start < hi)
+        if len(found) >= limit:
+            break
+    return found[:limit]
 
 
 def _shown(readings: Sequence[Metered], lo: int, hi: int, origins: "_Origins") -> Iterator[Known]:

@@ -12,6 +12,7 @@ from bridge.wire.readings import hundred_thousandths, reading
 
 AT_ONCE = 5_000  # readings
 TOLD = Origin("export")
+TICK = timedelta(milliseconds=1)
 
 
 async def green_button(
@@ -29,18 +30,21 @@ async def green_button(
     loop = asyncio.get_running_loop()
 
     def page(stream: StreamInfo, since: datetime, until: datetime) -> list[Known]:
-        asked = store.readings(stream, since, until, AT_ONCE)
+        asked = store.readings(stream, since, until, AT_ONCE, all_=True)
         return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
     def runs(stream: StreamInfo) -> Iterator[Measured]:
         if stream.first is None or stream.last is None:
             return
         since = max(start or stream.first, stream.first)
-        last = stream.last + timedelta(milliseconds=1)  # one of no length may stand at its end
+        last = stream.last + TICK  # one of no length may stand at its end
         until = min(end or last, last)
         while found := page(stream, since, until):
-            yield from _runs(stream, found)
-            since = found[-1].start + timedelta(milliseconds=1)
+            last_start = found[-1].start
+            # Several may begin together: those of a full page's end come with the next one.
+            whole = [r for r in found if r.start < last_start] if len(found) == AT_ONCE else found
+            yield from _runs(stream, whole or found)
+            since = last_start if len(whole) < len(found) and whole else last_start + TICK
 
     pieces = greenbutton.write(
         streams[0].meter, [(stream.stream, runs(stream)) for stream in streams],

@@ -2,9 +2,8 @@
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Sequence
-from datetime import datetime
-from itertools import product
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 from bridge.costs import Pricelist, Span, deviations, total
 from bridge.interfaces import PriceHistory
@@ -15,61 +14,112 @@ from bridge.usage import (
     SUBSCRIPTION_POST,
     SUBSCRIPTION_PRE,
     USAGE,
+    Bucket,
+    Known,
     StreamInfo,
     UsageQuestion,
     UsageStore,
 )
+from bridge.web import Problem
 
-MOST = 1_000_000  # readings, or prices, that are looked at for one page
+MOST = 100_000  # readings, or prices, that are looked at together
+PIECE = timedelta(days=32)
 
 
 class Settling:
-    """Works out costs, from the finest readings there are."""
+    """Works out costs, from the finest readings there are; for one who asks at a time."""
 
     def __init__(self, store: UsageStore, prices: PriceHistory) -> None:
         self._store, self._prices = store, prices
+        self._turn = asyncio.Semaphore(1)
 
     async def settle(
         self, stream: StreamInfo, program: str | None, rows: Sequence[Document]
     ) -> None:
         """Add to rows of a stream, in order, what is known of their cost and deviation."""
-        if stream.kind != USAGE or stream.unit != "KWH" or not rows:
+        if stream.kind != USAGE or stream.unit != "KWH":
             return
+        question = UsageQuestion(frozenset({stream.meter}), direction=stream.direction)
+        others = [s for s in await self._store.streams(question) if s.unit == "KWH"]
+        async with self._turn:
+            for piece in _pieces(rows):
+                await self._settle(stream, others, program, piece)
+
+    async def _settle(
+        self,
+        stream: StreamInfo,
+        others: Sequence[StreamInfo],
+        program: str | None,
+        rows: Sequence[Document],
+    ) -> None:
         start, end = rows[0]["start"], max(row["end"] for row in rows)
         used = await self._spans(stream, start, end)
-        left = await self._deviations(stream, start, end)
+        left = await self._deviations(stream, others, start, end)
         prices = None
         if program is not None and stream.direction not in {EXPORT, GENERATION}:
             question = PriceQuestion(program, start, end, limit=MOST)
-            prices = Pricelist(await self._prices.prices(question))
+            prices = await asyncio.to_thread(Pricelist, await self._prices.prices(question))
         await asyncio.to_thread(_add, rows, used, left, prices)
 
     async def _spans(self, stream: StreamInfo, start: datetime, end: datetime) -> list[Span]:
         found = await self._store.readings(stream, start, end, MOST)
-        return [Span(r.start, r.end, r.value) for r in found if r.end > r.start]
+        if len(found) >= MOST:
+            raise Problem(400, f"cost: there are more than {MOST} readings in a row; ask for less")
+        return await asyncio.to_thread(_to_spans, found)
 
     async def _deviations(
-        self, stream: StreamInfo, start: datetime, end: datetime
+        self, stream: StreamInfo, others: Sequence[StreamInfo], start: datetime, end: datetime
     ) -> tuple[list[Span], list[Span]]:
         """Return what was subscribed to, and by how much usage left it, interval by interval."""
-        question = UsageQuestion(frozenset({stream.meter}), direction=stream.direction)
-        found = await self._store.streams(question)
-        subscribed: dict[tuple[datetime, datetime], Span] = {}
-        # What was billed by goes over what was said before.
-        for kind, other in product((SUBSCRIPTION_PRE, SUBSCRIPTION_POST), found):
-            if other.kind != kind:
-                continue
-            spans = await self._spans(other, start, end)
-            subscribed |= {(s.start, s.end): s for s in spans} if other.unit == "KWH" else {}
-        wanted = sorted(subscribed.values())
-        if not wanted:
-            return [], []
-        used = [
-            Span(span.start, span.end, span.value)
-            for span in await self._store.buckets(stream, _edges(wanted))
-            if span.whole and span.value is not None
+        said = [
+            span
+            for kind in (SUBSCRIPTION_POST, SUBSCRIPTION_PRE)
+            for other in others
+            if other.kind == kind
+            for span in await self._spans(other, start, end)
         ]
-        return wanted, deviations(used, wanted)
+        if not said:
+            return [], []
+        wanted = await asyncio.to_thread(_laid_over, said)
+        buckets = await self._store.buckets(stream, _edges(wanted))
+        return wanted, await asyncio.to_thread(_deviations, buckets, wanted)
+
+
+def _pieces(rows: Sequence[Document]) -> Iterator[Sequence[Document]]:
+    """Yield rows in pieces of about a month, so that no more readings are held at once."""
+    first = 0
+    for n, row in enumerate(rows):
+        if row["end"] - rows[first]["start"] > PIECE and n > first:
+            yield rows[first:n]
+            first = n
+    if rows:
+        yield rows[first:]
+
+
+def _to_spans(found: Sequence[Known]) -> list[Span]:
+    return [Span(r.start, r.end, r.value) for r in found if r.end > r.start]
+
+
+def _laid_over(said: Sequence[Span]) -> list[Span]:
+    """Return spans in order of which none overlaps: what was billed by goes over the rest."""
+    held: list[Span] = []
+    for span in said:
+        at = bisect_left(held, span.start, key=lambda other: other.start)
+        free = (at == 0 or held[at - 1].end <= span.start) and (
+            at == len(held) or span.end <= held[at].start
+        )
+        if free:
+            held.insert(at, span)
+    return held
+
+
+def _deviations(buckets: Sequence[Bucket], wanted: Sequence[Span]) -> list[Span]:
+    used = [
+        Span(bucket.start, bucket.end, bucket.value)
+        for bucket in buckets
+        if bucket.whole and bucket.value is not None
+    ]
+    return deviations(used, wanted)
 
 
 def _edges(spans: Sequence[Span]) -> list[datetime]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from bridge.clock import Clock
 from bridge.interfaces import PriceHistory
 from bridge.model import Document
-from bridge.notation import read_time, write_time
+from bridge.notation import read_time, to_json, write_time
 from bridge.parties import Caller
 from bridge.resolutions import Resolution, edges
 from bridge.usage import (
@@ -30,11 +30,11 @@ from bridge.usage import (
 from bridge.vtn.export import green_button
 from bridge.vtn.settling import Settling
 from bridge.vtn.tables import write_rows
-from bridge.vtn.times import Time
-from bridge.web import CALLER, Problem, Query, Route, read_query, reply_list, reply_tagged
+from bridge.vtn.times import FIRST_YEAR, LAST_YEAR, Time
+from bridge.web import CALLER, Problem, Query, Route, read_query, reply_tagged
 
 LONGEST_PAGE = 10_000
-AT_ONCE = 2_000  # buckets that are worked out together
+AT_ONCE = 500  # buckets that are worked out together
 SECOND = timedelta(seconds=1)
 RAW = "usage:raw"
 # What only usage:raw sees of a row
@@ -123,14 +123,15 @@ class Usage:
         if caller.client is not None:  # how a source stands is the operator's
             shown = ("id", "meter", "timezone", "last_heard", "streams")
             found = [{name: row[name] for name in shown} for row in found]
-        return reply_list(found, None)
+        return await _list_reply(found)
 
     async def coverage(self, request: web.Request) -> web.Response:
         """GET /api/v1/usage/coverage: stretches of time, and the gaps between them."""
         query: CoverageQuery = read_query(request, CoverageQuery)
         _check_span(query.start, query.end)
         streams, _ = await self._streams(request[CALLER], query)
-        return reply_list([await self._covered(s, query.start, query.end) for s in streams], None)
+        found = [await self._covered(s, query.start, query.end) for s in streams]
+        return await _list_reply(found)
 
     async def _covered(
         self, stream: StreamInfo, start: datetime | None, end: datetime | None
@@ -181,14 +182,21 @@ class Usage:
         reply = web.StreamResponse(headers={
             "Content-Type": "application/atom+xml; charset=utf-8",
             "Content-Disposition": 'attachment; filename="usage.xml"',
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
         })  # fmt: skip
         pieces = green_button(
             self._store, streams, query.start, query.end, self._clock.now(), Counter()
         )
         await reply.prepare(request)
-        async with aclosing(pieces):
-            async for piece in pieces:
-                await reply.write(piece)
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    await reply.write(piece)
+        except Exception:
+            if request.transport:  # what has begun cannot become a problem: it ends
+                request.transport.abort()
+            raise
         return reply
 
     async def _streams(
@@ -226,7 +234,8 @@ class Usage:
 
     async def _page(self, query: UsageQuery, begin: "_Begin") -> tuple[list[_Rows], str | None]:
         """Return rows by stream and time, and from where the next page goes on."""
-        since = query.start or self._clock.now() - timedelta(days=BACK[query.resolution])
+        until = min(query.end or self._clock.now(), self._clock.now())
+        since = query.start or until - timedelta(days=BACK[query.resolution])
         page: list[_Rows] = []
         left, start, skip = query.limit, max(since, begin.start or since), begin.skip
         for stream in begin.streams:
@@ -254,13 +263,23 @@ class Usage:
                 found += await self._store.trace(stream, start, end)
                 found = sorted(found, key=lambda r: (r.start, r.since))[:limit]
             return await asyncio.to_thread(_native_rows, stream, found)
-        all_edges = edges(query.resolution, stream.zone, max(start, stream.first), end)
-        begin, rows = next(all_edges), list[Document]()
-        while len(rows) < limit and (chunk := list(islice(all_edges, AT_ONCE))):
-            buckets = await self._store.buckets(stream, [begin, *chunk])
+        rows, begin = list[Document](), max(start, stream.first)
+        while len(rows) < limit and begin < end:
+            again = await self._store.begins(stream, begin)  # nothing is worked out in between
+            if again is None or again >= end:
+                break
+            all_edges = edges(query.resolution, stream.zone, max(begin, again), end)
+            chunk = list(islice(all_edges, AT_ONCE))
+            buckets = await self._store.buckets(stream, chunk)
             rows += await asyncio.to_thread(_bucket_rows, stream, buckets)
             begin = chunk[-1]
         return rows[:limit]
+
+
+async def _list_reply(items: Sequence[Document]) -> web.Response:
+    """Answer with a list that may be long, written off the event loop."""
+    text = await asyncio.to_thread(to_json, {"items": items, "next": None})
+    return web.Response(text=text, content_type="application/json")
 
 
 def _check(query: UsageQuery, caller: Caller) -> None:
@@ -339,7 +358,7 @@ def _begin_at(cursor: str | None, streams: Sequence[StreamInfo]) -> _Begin:
         number, place = int(stream), (read_time(start), int(skip))
     except (ValueError, OverflowError) as error:
         raise Problem(400, "cursor: is not one that was given by this API") from error
-    if not 0 <= place[1] < LONGEST_PAGE:
+    if not (0 <= place[1] < LONGEST_PAGE and FIRST_YEAR <= place[0].year < LAST_YEAR):
         raise Problem(400, "cursor: is not one that was given by this API")
     for n, known in enumerate(streams):
         if known.id == number:

@@ -1,5 +1,6 @@
 """`/api/v1/usage`: who sees what, at which resolution, and what it cost."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -247,6 +248,64 @@ async def test_pages_of_revisions_say_each_row_once(site):
                     break
                 more = {"cursor": page.json["next"]}
             assert pages == whole
+
+
+async def test_between_readings_that_lie_far_apart_nothing_is_worked_out(site):
+    first, last = datetime(1972, 1, 1, tzinfo=UTC), datetime(2190, 1, 1, tzinfo=UTC)
+    async with site() as call:
+        await call.keep(measured("alice-1", run(first, HOUR, [1]) + run(last, HOUR, [2])))
+        for resolution in ("hourly", "daily", "monthly"):
+            async with asyncio.timeout(5):
+                found = await call("alice").get(
+                    "/api/v1/usage", resolution=resolution, start="1971-01-01T00:00:00Z"
+                )
+            assert [r["value"] for r in found.items] == [1, 2]
+
+
+async def test_what_was_billed_by_goes_over_what_was_planned_however_long_its_intervals_are(site):
+    async with site() as call:
+        await call.keep(
+            measured("alice-1", run(START, HOUR, [4, 4])),
+            measured("alice-1", run(START, HOUR, [3, 3]), kind="subscription_pre"),
+            measured("alice-1", run(START, QUARTER, ["0.75"] * 4), kind="subscription_post"),
+        )
+        (row,) = (
+            await call("alice").get(
+                "/api/v1/usage", cost="true", kind="usage", resolution="daily", **SPAN
+            )
+        ).items
+        assert row["subscription"] == 6
+
+
+async def test_pages_of_hours_where_the_clock_moves_by_half_an_hour(site):
+    start = datetime(2027, 4, 3, 13, tzinfo=UTC)
+    async with site(site={"timezone": "Australia/Lord_Howe"}) as call:
+        await call.keep(measured("alice-1", run(start, QUARTER, [1] * 192)))
+        query = {"start": "2027-04-03T00:00:00+11:00", "end": "2027-04-07T00:00:00+10:30"}
+        whole = (await call("alice").get("/api/v1/usage", **query)).items
+        pages, more = [], {}
+        while True:
+            page = await call("alice").get("/api/v1/usage", limit=10, **query, **more)
+            pages += page.items
+            if page.json["next"] is None:
+                break
+            more = {"cursor": page.json["next"]}
+        assert pages == whole
+        assert sum(r["value"] for r in whole) == 192
+
+
+async def test_a_cursor_that_was_made_up_is_refused(site):
+    async with site(site={"timezone": "Asia/Tokyo"}) as call:
+        await filled(call)
+        number = (
+            (await call("alice").get("/api/v1/usage", limit=1, **SPAN)).json["next"].split("~")[1]
+        )
+        for when in ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "x"):
+            for resolution in ("native", "hourly", "daily", "monthly"):
+                found = await call("alice").get(
+                    "/api/v1/usage", resolution=resolution, cursor=f"{when}~{number}~0"
+                )
+                assert found.status == 400, found.text
 
 
 async def test_gaps_are_listed(site):

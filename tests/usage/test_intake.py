@@ -1,5 +1,7 @@
 """Readings in: posted, uploaded, put into a folder, imported by command."""
 
+import gzip
+import io
 import json
 import os
 import subprocess
@@ -67,6 +69,21 @@ async def test_what_cannot_be_read_is_refused_whole(site, body, word):
     async with site() as call:
         found = await call("operate").post("/api/v1/readings", body)
         assert (found.status, word in found.json["detail"]) == (400, True), found.text
+        assert kept(call) == []
+
+
+async def test_packed_bodies_and_too_much_at_once_are_refused(site):
+    bomb = gzip.compress(b" " * 30_000_000)
+    async with site() as call:
+        for path in ("/api/v1/readings", "/api/v1/usage/import", "/hooks/x", "/nothing"):
+            for who in (None, "operate"):
+                headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+                found = await call(who).call("POST", path, io.BytesIO(bomb), headers)
+                assert found.status in {401, 415}, (path, found.text)
+        found = await call("operate").post(
+            "/api/v1/readings", [{**ROW, "meter": f"m{n}"} for n in range(101)]
+        )
+        assert (found.status, "meters" in found.json["detail"]) == (400, True)
         assert kept(call) == []
 
 
