@@ -129,7 +129,9 @@ async def test_format_state_sends_the_state_alone(scene):
     async with scene(d=(device, {"format": "state"})) as s:
         await s.say(event("E", NOON, signal(["0.25"] * 24)))
         await s.quiet()
-        await eventually(lambda: "state.changed" in device.types() and device.state["price"] == Decimal("0.25"))
+        await eventually(
+            lambda: "state.changed" in device.types() and device.state["price"] == Decimal("0.25")
+        )
     assert set(device.types()) == {"state.changed"}
     assert set(device.bodies[-1]) == {"type", "timestamp", "data"}
     assert set(device.bodies[-1]["data"]) == {"state"}
