@@ -136,6 +136,8 @@ class Endpoint:
             raise web.HTTPTooManyRequests(text="too many messages", headers={"Retry-After": "1"})
         if "xml" not in request.content_type:
             raise web.HTTPUnsupportedMediaType(text="write Content-Type: application/xml")
+        if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise web.HTTPUnsupportedMediaType(text="send the message as it is, not packed")
         connection = request.transport.get_extra_info("peername") if request.transport else None
         content = await request.read()
         await self._board.refresh()  # much may have happened while it came
