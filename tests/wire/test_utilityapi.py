@@ -184,7 +184,7 @@ def test_bills_say_an_amount_and_a_cost_exactly():
     assert found[0].said == end
     assert doubts == [
         "bill b3 of 2026-01-07T08:00:00Z: its cost cannot be kept exactly",
-        "bill 'b5' was left out: it does not end within 9600 hours after its start",
+        "bill 'b5' was left out: it does not end within 2400 hours after its start",
         "bill 'b6' was left out: None is not a uid",
     ]
 
