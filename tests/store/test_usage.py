@@ -291,7 +291,7 @@ batches = st.lists(
 @given(batches)
 @settings(max_examples=150, deadline=None)
 def test_any_order_of_imports_corrections_and_restarts(steps):
-    asyncio.run(_check(steps))
+    assert asyncio.run(_check(steps)) == len(steps)
 
 
 async def _check(steps):
@@ -331,4 +331,4 @@ async def _check(steps):
                         listed = await shown(store, start - DAY, start + 10 * DAY)
                         total = sum(v for a, b, v in listed if b > a)
                         assert total == (model.amount(start - DAY, start + 10 * DAY) or 0)
-                    return
+                    return n
