@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from bridge.model import PRICE, Component, Frozen, Price, Publication, Tariff
-from bridge.notation import EXACT, exact_sum
+from bridge.model import PRICE, Component, Price, Publication, Tariff
+from bridge.notation import EXACT, Frozen, exact_sum
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from bridge.errors import SettingsError
-from bridge.model import Frozen
+from bridge.notation import Frozen
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 

@@ -11,8 +11,6 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from bridge.notation import ZERO
 
 Document = dict[str, Any]
@@ -21,12 +19,6 @@ OptType = Literal["optIn", "optOut"]
 
 FOREVER = "P9999Y"  # OpenADR 3.1.0 intervalPeriod: "may indicate infinity"
 PRICE, SIMPLE = "PRICE", "SIMPLE"
-
-
-class Frozen(BaseModel):
-    """Settings: immutable, and unknown keys are mistakes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How durations, times, zones and JSON are written, and how they are read exactly."""
+"""How durations, times, zones, settings and JSON are written, and how they are read exactly."""
 
 import email.utils
 import re
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import simplejson
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 ZERO = timedelta(0)
 LAST_YEAR = 9000
@@ -24,6 +24,12 @@ _DURATION = re.compile(
 )
 _SHORT = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNIT = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Frozen(BaseModel):
+    """Settings: immutable, and unknown keys are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 def read_duration(text: str) -> timedelta:

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bridge import certificates
 from bridge.broker import AtBroker, a_broker, read_password
-from bridge.model import Document, Frozen
-from bridge.notation import SomeTime, Zone
+from bridge.model import Document
+from bridge.notation import Frozen, SomeTime, Zone
 from bridge.outbound import Network, Policy
 from bridge.store.clients import ALIASES, SCOPES, scopes_of
 from bridge.usage import Contract

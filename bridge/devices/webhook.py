@@ -15,8 +15,8 @@ from yarl import URL
 from bridge.devices.posting import post
 from bridge.errors import SettingsError
 from bridge.interfaces import DeviceSurroundings, Send
-from bridge.model import Audience, Delivery, Frozen, Receiver
-from bridge.notation import Duration
+from bridge.model import Audience, Delivery, Receiver
+from bridge.notation import Duration, Frozen
 from bridge.wire import webhook
 
 

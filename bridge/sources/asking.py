@@ -22,8 +22,8 @@ from pydantic import AfterValidator, Field, HttpUrl, PrivateAttr
 from bridge.clock import Clock
 from bridge.errors import SettingsError, SourceError, Unreachable
 from bridge.interfaces import Batch, Surroundings
-from bridge.model import Document, Frozen, OptPolicy
-from bridge.notation import SomeTime, read_retry_after, to_json
+from bridge.model import Document, OptPolicy
+from bridge.notation import Frozen, SomeTime, read_retry_after, to_json
 
 LARGEST_ANSWER = 64 * 1024 * 1024  # bytes
 LARGEST_SECRET = 16 * 1024  # characters

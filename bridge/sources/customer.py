@@ -18,8 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr,
 
 from bridge.errors import SettingsError, SourceError, Unreachable, WireError
 from bridge.interfaces import Batch, Surroundings
-from bridge.model import Frozen
-from bridge.notation import SomeTime, from_json, from_millis, millis, to_json
+from bridge.notation import Frozen, SomeTime, from_json, from_millis, millis, to_json
 from bridge.sources.asking import Asking, AskingSource, SafeBaseUrl, read_secret
 from bridge.sources.customer_api import Api, ClientDenied, Denied, Down
 from bridge.sources.pricing import Round, rounds, turned

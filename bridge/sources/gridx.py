@@ -20,8 +20,8 @@ from pydantic import Field, HttpUrl, field_validator
 
 from bridge.errors import SourceError, Unreachable, WireError
 from bridge.interfaces import Batch, Surroundings
-from bridge.model import Frozen, Publication
-from bridge.notation import Zone
+from bridge.model import Publication
+from bridge.notation import Frozen, Zone
 from bridge.sources.asking import Asking, BaseUrl
 from bridge.sources.pricing import (
     Day,

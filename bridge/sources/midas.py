@@ -11,8 +11,8 @@ from pydantic import Field, HttpUrl, field_validator
 
 from bridge.errors import SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
-from bridge.model import Frozen, Price, Publication, Tariff
-from bridge.notation import SomeTime, Zone
+from bridge.model import Price, Publication, Tariff
+from bridge.notation import Frozen, SomeTime, Zone
 from bridge.sources.asking import Asking, BaseUrl
 from bridge.sources.pricing import (
     Day,

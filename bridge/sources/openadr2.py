@@ -18,8 +18,8 @@ from pydantic import Field, HttpUrl, field_validator, model_validator
 from bridge import certificates
 from bridge.errors import SettingsError, SourceError, Unregistered, WireError
 from bridge.interfaces import Batch, Surroundings
-from bridge.model import Answer, Dispatch, Frozen, OptPolicy, OptType, Registration
-from bridge.notation import Duration
+from bridge.model import Answer, Dispatch, OptPolicy, OptType, Registration
+from bridge.notation import Duration, Frozen
 from bridge.sources.reporting import Report, Reporting
 from bridge.sources.ven import Ven
 from bridge.wire.openadr2 import Listing, read_listing

@@ -16,8 +16,7 @@ from pydantic import Field, field_validator
 
 from bridge.clock import Clock
 from bridge.errors import SourceError, Unreachable
-from bridge.model import Frozen
-from bridge.notation import SomeTime
+from bridge.notation import Frozen, SomeTime
 from bridge.reporting import (
     LONGEST,
     METADATA,

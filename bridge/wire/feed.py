@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, field_validator
 
 from bridge.errors import WireError
-from bridge.model import Frozen, Price
-from bridge.notation import EXACT, SomeTime, Zone, from_json, read_amount, to_utc
+from bridge.model import Price
+from bridge.notation import EXACT, Frozen, SomeTime, Zone, from_json, read_amount, to_utc
 
 HOUR = timedelta(hours=1)
 LARGEST_SCALE = 12  # digits before or after the point
