@@ -4,9 +4,9 @@ What is found at one look is read together, for a download may come in parts.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -37,13 +37,8 @@ class GreenButton(QuietSource):
     async def batches(self, around: Surroundings) -> AsyncGenerator[Batch, None]:
         """Yield what new files say, and that they were read."""
         while True:
-            there = await asyncio.to_thread(watched.files, self.folder, SUFFIXES)
             marks = await around.memory.marks(self.name)
-            new = [
-                path for path in there
-                if watched.lies_still(path, around.clock.now())
-                and watched.stamp_in(marks, str(path)) != watched.stamp(path)
-            ]  # fmt: skip
+            there, new = await asyncio.to_thread(self._look, marks, around.clock.now())
             if new:
                 async with aclosing(self._read(new)) as batches:
                     async for batch in batches:
@@ -54,6 +49,17 @@ class GreenButton(QuietSource):
             around.succeeded(now)
             await around.memory.heard_from(self.name, now)
             await around.clock.sleep(self.every.total_seconds())
+
+    def _look(
+        self, marks: Mapping[str, str], now: datetime
+    ) -> tuple[Sequence[Path], Sequence[Path]]:
+        """Return the files that are there, and those that are to be read."""
+        there = watched.files(self.folder, SUFFIXES)
+        return there, [
+            path for path in there
+            if watched.stamp_in(marks, str(path)) != watched.stamp(path)
+            and watched.lies_still(path, now)
+        ]  # fmt: skip
 
     async def _read(self, paths: Sequence[Path]) -> AsyncGenerator[Batch, None]:
         """Yield what files say together; where one is none, what each says by itself."""

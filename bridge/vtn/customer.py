@@ -107,7 +107,9 @@ class Customer:
         if not timedelta(0) < query.end - query.start <= LONGEST:
             raise Problem(400, f"end: must be after start, by {LONGEST.days} days at most")
         now = self._clock.now()
-        hours = list(edges("hourly", "UTC", query.start, query.end))
+        hours = await asyncio.to_thread(
+            lambda: list(edges("hourly", "UTC", query.start, query.end))
+        )
         found = {name: await self._hours(contract, name, hours, now) for name in PAYLOADS}
         body = await asyncio.to_thread(lambda: to_json(customer.write_usage(found)))
         return web.Response(text=body, content_type="application/json")
@@ -145,11 +147,12 @@ class Customer:
         self, stream: StreamInfo, hours: Sequence[datetime], now: datetime, *, over: bool
     ) -> Hours:
         """Return the hours that are over, or are not, and known all through."""
-        return {
-            bucket.start: bucket
-            for bucket in await self._store.buckets(stream, hours)
-            if bucket.whole and (bucket.end <= now) == over
-        }
+        found = await self._store.buckets(stream, hours)
+        return await asyncio.to_thread(_known, found, now, over)  # a year takes its time
+
+
+def _known(buckets: Sequence[Bucket], now: datetime, over: bool) -> Hours:
+    return {b.start: b for b in buckets if b.whole and (b.end <= now) == over}
 
 
 def _stream(streams: Sequence[StreamInfo], direction: str, kind: str) -> StreamInfo | None:

@@ -62,7 +62,7 @@ async def test_readings_are_posted_as_json_and_csv(site):
         ([{**ROW, "end": ROW["start"].replace("10", "09")}], "end"), ([{**ROW, "what": 1}], "what"),
         ([{k: v for k, v in ROW.items() if k != "meter"}], "meter"), ([{**ROW, "direction": "up"}], "import"),
         ([{**ROW, "meter": ["m"]}], "meter"), ([{**ROW, "value": "1e999999"}], "value"),
-        ([{**ROW, "end": "9999-12-31T00:00:00Z"}], "end"),
+        ([{**ROW, "end": "9999-12-31T00:00:00Z"}], "end"), ([{**ROW, "start": "0001-01-01T00:00:00Z"}], "start"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_read_is_refused_whole(site, body, word):
