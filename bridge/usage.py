@@ -174,7 +174,6 @@ class StreamInfo:
     unit: str
     currency: str
     zone: str
-    longest: int  # of its readings, in milliseconds
     straddles: bool  # whether one may be of several local dates
     first: datetime | None
     last: datetime | None

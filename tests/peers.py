@@ -22,8 +22,8 @@ from aiohttp import web
 from bridge.deliver import FanOut
 from bridge.model import PriceQuestion
 from bridge.notation import from_json, millis
-from bridge.store.metered import unpack as unpack_readings
 from bridge.store.packing import from_columns
+from bridge.store.usage_rows import day_rows
 
 LONG = os.environ.get("BRIDGE_LONG") == "1"
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -33,8 +33,8 @@ PREFIX = "/OpenADR2/Simple/2.0b"
 def kept_readings(path):
     """Return the readings in a store, with their streams and who said them, in order."""
     sql = """
-        SELECT m.name AS meter, s.direction, s.kind, s.unit, u.day, u.data FROM usage u
-        JOIN streams s ON s.id = u.stream JOIN meters m ON m.id = s.meter ORDER BY m.name, s.id, u.day
+        SELECT s.id, m.name AS meter, s.direction, s.kind, s.unit FROM streams s
+        JOIN meters m ON m.id = s.meter ORDER BY m.name, s.id
     """
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
         origins = {r[0]: r[1:] for r in db.execute("SELECT * FROM usage_origins")}
@@ -45,8 +45,9 @@ def kept_readings(path):
                 "amount": from_columns(r.value, r.exponent),
                 "client": ":".join(origins[r.origin][:2]), "report": origins[r.origin][2],
             }
-            for meter, direction, kind, unit, day, data in db.execute(sql)
-            for r in unpack_readings(data, day)
+            for stream, meter, direction, kind, unit in db.execute(sql)
+            for _, found in day_rows(db, stream, 0, 100_000)
+            for r in found
         ]  # fmt: skip
 
 

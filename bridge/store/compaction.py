@@ -4,6 +4,7 @@ Only hours that are known all through; sums of days and months stay what they ar
 replaced in those days is forgotten.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby, pairwise
@@ -11,11 +12,12 @@ from itertools import groupby, pairwise
 from sqlite_utils import Database
 
 from bridge.notation import millis
-from bridge.store import usage
+from bridge.store.dates import dates_of
 from bridge.store.metered import Metered
-from bridge.store.overlaps import finest
+from bridge.store.overlaps import amount_of, finest
 from bridge.store.packing import DAY, LARGEST, to_columns
 from bridge.store.sqlite import rows
+from bridge.store.usage_rows import long_rows, packed_days, write_day
 from bridge.usage import ADDED_UP, DEMAND
 
 HOUR = 3_600_000
@@ -26,7 +28,7 @@ def compact(db: Database, before: datetime, limit: int = 10) -> bool:
     last = millis(before) // DAY - 1
     found = rows(
         db,
-        "SELECT * FROM (SELECT s.id AS stream, s.kind, s.longest,"
+        "SELECT * FROM (SELECT s.id AS stream, s.kind,"
         " coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC') AS zone,"
         " (SELECT min(u.day) FROM usage u WHERE u.stream = s.id AND u.day > s.compacted) AS day"
         " FROM streams s JOIN meters m ON m.id = s.meter) WHERE day <= ? LIMIT ?",
@@ -34,19 +36,42 @@ def compact(db: Database, before: datetime, limit: int = 10) -> bool:
     )
     for row in found:
         number, day = row["stream"], row["day"]
-        chunks = dict(usage.day_rows(db, number, day - row["longest"] // DAY - 1, day))
-        held = chunks.pop(day)
-        reaching = [r for chunk in chunks.values() for r in chunk if r.end > day * DAY]
-        edges = {edge for _, *span in usage.dates_of(day, row["zone"]) for edge in span}
+        packed = packed_days(db, number, [(day - 2, day)])
+        held = packed.pop(day)
+        reaching = long_rows(db, number, day * DAY, (day + 1) * DAY)
+        reaching += [r for found in packed.values() for r in found if r.end > day * DAY]
+        edges = {edge for _, *span in dates_of(day, row["zone"]) for edge in span}
         hours = held
         if not any(edge % HOUR for edge in edges):  # where hours of the place are hours of UTC
             hours = sorted(_in_hours(row["kind"], held, reaching))
         if hours != held:
-            usage.write_day(db, number, day, hours)
+            write_day(db, number, day, hours)
+            update = "UPDATE streams SET hourly = max(hourly, ?) WHERE id = ?"
+            db.conn.execute(update, (day, number))
         gone = "DELETE FROM usage_revisions WHERE stream = ? AND day <= ?"
         db.conn.execute(gone, (number, day))
         db.conn.execute("UPDATE streams SET compacted = ? WHERE id = ?", (day, number))
     return bool(found)
+
+
+def timely(said: Sequence[Metered], known: Sequence[Metered], hourly: int) -> Sequence[Metered]:
+    """Return what is said without late corrections of a part of an hour that was made.
+
+    What the rest of such an hour was is not known any more: only all of it can take its place.
+    """
+    fine = [r for r in said if 0 < r.length < HOUR and r.start // DAY <= hourly]
+    if not fine:
+        return said
+    made = {r.start for r in known if r.length == HOUR and not r.start % HOUR}
+    parts: dict[int, dict[tuple[int, int], Metered]] = defaultdict(dict)
+    for reading in (*(r for r in known if 0 < r.length < HOUR), *fine):
+        parts[reading.start // HOUR * HOUR][reading.key] = reading
+    late = {
+        start
+        for start in made & parts.keys()
+        if not _fills(finest(sorted(parts[start].values())), start)
+    }
+    return [r for r in said if not (0 < r.length < HOUR and r.start // HOUR * HOUR in late)]
 
 
 def _in_hours(
@@ -92,7 +117,7 @@ def _fills(readings: Sequence[Metered], start: int) -> bool:
 
 def _hour(kind: str, readings: Sequence[Metered]) -> Metered | None:
     """Return the hour that readings fill; None where something that is known would be lost."""
-    amount = usage.amount_of(kind, readings).value
+    amount = amount_of(kind, readings).value
     qualities, origins = {r.quality for r in readings}, {r.origin for r in readings}
     costs = [r.cost for r in readings if r.cost is not None]
     if amount is None or len(costs) not in {0, len(readings)} or abs(sum(costs)) >= LARGEST:

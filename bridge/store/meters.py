@@ -10,10 +10,12 @@ from typing import Any
 from bridge.model import Document
 from bridge.notation import EXACT, from_json, from_millis, millis
 from bridge.store import compaction, usage
+from bridge.store.dates import date_span, dates_of
 from bridge.store.metered import Metered, unpack
-from bridge.store.overlaps import NOTHING, Amount, finest
+from bridge.store.overlaps import NOTHING, Amount, amount_of, finest
 from bridge.store.packing import DAY, from_columns
 from bridge.store.sqlite import Sqlite, one, rows
+from bridge.store.usage_rows import closes, day_rows, known_spans, opens, reach
 from bridge.usage import (
     DEMAND,
     Bucket,
@@ -80,11 +82,7 @@ class Meters:
 
     async def begins(self, stream: StreamInfo, at: datetime) -> datetime | None:
         """Return where, from an instant on, there is something again; None where nothing is."""
-        sql = "SELECT max(opens, ?) AS at FROM usage WHERE stream = ? AND closes > ? AND day >= ?"
-        now = millis(at)
-        values = (now, stream.id, now, (now - stream.longest) // DAY)
-        found = await self._file.read(lambda db: one(db, f"{sql} ORDER BY day LIMIT 1", values))
-        return from_millis(found["at"]) if found else None
+        return _moment(await self._file.read(lambda db: opens(db, stream.id, millis(at))))
 
     async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:
         """Return what each span between two edges amounts to."""
@@ -144,22 +142,23 @@ def _streams(db: Any, question: UsageQuestion) -> list[StreamInfo]:
             where, values = f"{where} AND s.{column} = ?", [*values, wanted]
     found = rows(
         db,
-        "SELECT s.id, m.name AS meter, s.direction, s.kind, s.unit, s.currency, s.longest,"  # noqa: S608 -- constants
-        " s.straddles, coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC')"
-        " AS zone, (SELECT opens FROM usage u WHERE u.stream = s.id ORDER BY day LIMIT 1) AS first,"
-        " (SELECT closes FROM usage u WHERE u.stream = s.id ORDER BY day DESC LIMIT 1) AS last"
-        f" FROM streams s JOIN meters m ON m.id = s.meter WHERE {where}"
+        "SELECT s.id, m.name AS meter, s.direction, s.kind, s.unit, s.currency, s.straddles,"  # noqa: S608 -- constants
+        " coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC')"
+        f" AS zone FROM streams s JOIN meters m ON m.id = s.meter WHERE {where}"
         " ORDER BY m.name, s.direction, s.kind, s.unit, s.id",
         values,
     )
     return [
         StreamInfo(**{
             **row, "straddles": bool(row["straddles"]),
-            "first": None if row["first"] is None else from_millis(row["first"]),
-            "last": None if row["last"] is None else from_millis(row["last"]),
+            "first": _moment(opens(db, row["id"])), "last": _moment(closes(db, row["id"])),
         })
         for row in found
     ]  # fmt: skip
+
+
+def _moment(at: int | None) -> datetime | None:
+    return None if at is None else from_millis(at)
 
 
 def _where(question: UsageQuestion) -> tuple[str, list[str]]:
@@ -178,24 +177,23 @@ def _readings(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list
     origins = _Origins(db)
     found: list[Known] = []
     pending: list[Metered] = []
-    reach = -1
-    first = (lo - stream.longest) // DAY
-    for _, readings in usage.day_rows(db, stream.id, first, (hi - 1) // DAY):
+    until = -1
+    for _, readings in day_rows(db, stream.id, *reach(db, stream.id, lo, hi)):
         for reading in readings:
-            if reading.start > reach or (reading.start == reach and reading.length):
+            if reading.start > until or (reading.start == until and reading.length):
                 found += _shown(pending, lo, hi, origins)
                 pending = []
                 if len(found) >= limit or reading.start >= hi:
                     return found[:limit]
             pending.append(reading)
-            reach = max(reach, reading.end)
+            until = max(until, reading.end)
     return [*found, *_shown(pending, lo, hi, origins)][:limit]
 
 
 def _every_reading(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list[Known]:
     """Return the first readings of a span, those within others too."""
     origins, found = _Origins(db), list[Known]()
-    for _, readings in usage.day_rows(db, stream.id, lo // DAY, (hi - 1) // DAY):
+    for _, readings in day_rows(db, stream.id, lo // DAY, (hi - 1) // DAY):
         found += (_known(r, origins) for r in readings if lo <= r.start < hi)
         if len(found) >= limit:
             break
@@ -255,7 +253,7 @@ def _is_dates(stream: StreamInfo, span: Span) -> bool:
 
 def _date(edge: int, zone: str) -> int | None:
     """Return the local date, as days since 1970, that begins at an instant; None for others."""
-    for number, start, _ in usage.dates_of(edge // DAY, zone):
+    for number, start, _ in dates_of(edge // DAY, zone):
         if start == edge:
             return number
     return None
@@ -278,7 +276,7 @@ def _by_dates(db: Any, stream: StreamInfo, spans: Sequence[Span]) -> Iterator[tu
         )
     }
     for lo, hi in _together(sorted(stale)):
-        pieces = [usage.date_span(n, stream.zone) for n in range(lo, hi)]
+        pieces = [date_span(n, stream.zone) for n in range(lo, hi)]
         for n, (_, amount) in zip(range(lo, hi), _by_readings(db, stream, pieces), strict=True):
             kept[n] = amount
     for span in spans:
@@ -308,7 +306,7 @@ def _by_readings(
 ) -> Iterator[tuple[Span, Amount]]:
     """Yield what the readings inside each span amount to."""
     pending: list[Metered] = []
-    days = usage.day_rows(db, stream.id, spans[0][0] // DAY, spans[-1][1] // DAY)
+    days = day_rows(db, stream.id, spans[0][0] // DAY, spans[-1][1] // DAY)
     reached: int | None = -(10**9)
     for lo, hi in spans:
         while reached is not None and reached * DAY + DAY <= hi - 1:
@@ -318,7 +316,7 @@ def _by_readings(
         first, last = _at(pending, lo), _at(pending, hi)
         yield (
             (lo, hi),
-            usage.amount_of(stream.kind, [r for r in pending[first:last] if r.end <= hi]),
+            amount_of(stream.kind, [r for r in pending[first:last] if r.end <= hi]),
         )
         pending = pending[first:] if first > 1000 else pending
 
@@ -329,18 +327,11 @@ def _at(readings: Sequence[Metered], start: int) -> int:
 
 def _coverage(db: Any, stream: StreamInfo, lo: int, hi: int) -> list[Stretch]:
     found: list[list[int]] = []
-    sql = (
-        "SELECT day, opens, closes, broken, data FROM usage"
-        " WHERE stream = ? AND day >= ? AND day <= ? AND closes > ? AND opens < ? ORDER BY day"
-    )
-    days = ((lo - stream.longest) // DAY, hi // DAY)
-    for day, opens, closes, broken, data in db.execute(sql, (stream.id, *days, lo, hi)):
-        spans = [(r.start, r.end) for r in unpack(data, day)] if broken else [(opens, closes)]
-        for start, end in spans:
-            if found and start <= found[-1][1]:
-                found[-1][1] = max(found[-1][1], end)
-            else:
-                found.append([start, end])
+    for start, end in known_spans(db, stream.id, lo, hi):
+        if found and start <= found[-1][1]:
+            found[-1][1] = max(found[-1][1], end)
+        else:
+            found.append([start, end])
     clipped = ((max(start, lo), min(end, hi)) for start, end in found)
     return [Stretch(from_millis(a), from_millis(b)) for a, b in clipped if a < b]
 

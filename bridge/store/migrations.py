@@ -16,7 +16,8 @@ from bridge.store.packing import DAY, Kept, Painted
 from bridge.store.shapes import FIRST, OPENADR2, OPENADR3, PRICES
 from bridge.store.sqlite import rows
 from bridge.store.upstream_shapes import UPSTREAM_REPORTS
-from bridge.store.usage_shapes import USAGE
+from bridge.store.usage_rows import SHORT, day_rows, rewrite
+from bridge.store.usage_shapes import LONG_READINGS, USAGE
 from bridge.usage import NET, UNKNOWN, Measured, Origin, Reading, Stream, kept_unit
 
 migrations = Migrations("bridge")
@@ -60,7 +61,7 @@ def openadr2_vens(db: Database) -> None:
 @migrations()
 def usage(db: Database) -> None:
     """Keep readings by stream and day; contracts, and to whom they are granted."""
-    _run(db, USAGE)
+    _run(db, USAGE + LONG_READINGS)
     for row in rows(db, "SELECT * FROM readings ORDER BY since"):
         protocol, colon, client = row["client"].rpartition(":")
         protocol = protocol if colon else "openadr3"
@@ -78,6 +79,23 @@ def usage(db: Database) -> None:
 def upstream_reports(db: Database) -> None:
     """Keep what upstreams ask for, how far it was told, and what is being told."""
     _run(db, UPSTREAM_REPORTS)
+
+
+@migrations()
+def long_readings(db: Database) -> None:
+    """Give readings of more than a day rows of their own."""
+    if "longest" not in db["streams"].columns_dict:  # the store was made so
+        return
+    _run(db, LONG_READINGS)
+    db.conn.execute("ALTER TABLE streams ADD COLUMN hourly INTEGER NOT NULL DEFAULT -1000000")
+    db.conn.execute("UPDATE streams SET hourly = compacted")
+    streams = rows(db, "SELECT id FROM streams WHERE longest > ?", (SHORT,))
+    for number in [row["id"] for row in streams]:
+        days = rows(db, "SELECT day FROM usage WHERE stream = ?", (number,))
+        for day in [row["day"] for row in days]:
+            held = [r for _, found in day_rows(db, number, day, day) for r in found]
+            rewrite(db, number, held, held)
+    db.conn.execute("ALTER TABLE streams DROP COLUMN longest")
 
 
 def _run(db: Database, script: str) -> None:

@@ -6,6 +6,7 @@ that came later.
 """
 
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
@@ -15,7 +16,7 @@ from typing import NamedTuple
 from bridge.notation import EXACT
 from bridge.store.metered import Metered
 from bridge.store.packing import from_columns
-from bridge.usage import Kept
+from bridge.usage import ADDED_UP, DEMAND, Kept
 
 Key = tuple[int, int]  # start, length
 
@@ -33,6 +34,8 @@ class Merged(NamedTuple):
 def merge(known: Sequence[Metered], said: Iterable[Metered]) -> Merged:
     """Return what holds when readings are said, in order, beside those that are known."""
     said = list(said)
+    if not said:
+        return Merged([], [], [], Kept(), [])
     if _stands_apart(known, said):  # as most do that are taken in for the first time
         after = bisect_left(known, said[0].start, key=lambda r: r.start)
         held = [*known[:after], *said, *known[after:]]
@@ -58,8 +61,10 @@ def _stands_apart(known: Sequence[Metered], said: Sequence[Metered]) -> bool:
 class _Merging:
     def __init__(self, known: Sequence[Metered]) -> None:
         self._held: dict[Key, Metered] = {k.key: k for k in known}
-        self._order = sorted(self._held)
-        self._longest = max((k.length for k in known), default=0)
+        # By about how long they are, in order: of each a few may cross another reading.
+        self._keys: dict[int, list[Key]] = defaultdict(list)
+        for key in sorted(self._held):
+            self._keys[key[1].bit_length()].append(key)
         self._gone: dict[Key, Metered] = {}  # what was known before, by its key
         self._known = dict(self._held)
         self._confirmed: set[Key] = set()
@@ -77,11 +82,7 @@ class _Merging:
         for other in crossed:
             self._drop(other)
         self._held[reading.key] = reading
-        if not self._order or reading.key > self._order[-1]:
-            self._order.append(reading.key)
-        else:
-            insort(self._order, reading.key)
-        self._longest = max(self._longest, reading.length)
+        insort(self._keys[reading.length.bit_length()], reading.key)
         self._counts[1 if crossed else 0] += 1
 
     def _say_again(self, had: Metered, reading: Metered) -> None:
@@ -102,25 +103,26 @@ class _Merging:
     def _crossed(self, reading: Metered) -> Iterator[Metered]:
         """Yield what is known and overlaps without lying within, or around."""
         start, end = reading.start, reading.end
-        first = bisect_left(self._order, (start - self._longest, 0))
-        for key in self._order[first : bisect_left(self._order, (end, 0))]:
-            other_end = key[0] + key[1]
-            if other_end <= start or (other_end == end or key[0] == start):
-                continue
-            if (key[0] < start) == (other_end < end):
-                yield self._held[key]
+        for bits, keys in self._keys.items():
+            reach = 1 << bits  # each of these is shorter
+            for lo, hi in ((start - reach, start), (max(start + 1, end - reach), end)):
+                for key in keys[bisect_left(keys, (lo, 0)) : bisect_left(keys, (hi, 0))]:
+                    other_end = key[0] + key[1]
+                    if (start < other_end < end) if key[0] < start else other_end > end:
+                        yield self._held[key]
 
     def _drop(self, reading: Metered) -> None:
         self._note_gone(reading)
         del self._held[reading.key]
-        del self._order[bisect_left(self._order, reading.key)]
+        keys = self._keys[reading.length.bit_length()]
+        del keys[bisect_left(keys, reading.key)]
 
     def _note_gone(self, reading: Metered) -> None:
         if reading.key in self._known:  # what came and went in one go was never known
             self._gone.setdefault(reading.key, self._known[reading.key])
 
     def result(self) -> Merged:
-        held = [self._held[key] for key in self._order]
+        held = [self._held[key] for key in sorted(self._held)]
         new = [r for r in held if (k := self._known.get(r.key)) is None or not _is_same(k, r)]
         confirmed = [self._held[k] for k in self._confirmed if k in self._held]
         return Merged(held, list(self._gone.values()), new, Kept(*self._counts), confirmed)
@@ -155,6 +157,14 @@ class Amount(NamedTuple):
 
 
 NOTHING = Amount(None, 0, 0)
+
+
+def amount_of(kind: str, readings: Sequence[Metered]) -> Amount:
+    """Return what readings of a kind amount to: a sum, of demand the highest."""
+    what = kind.partition(".")[0]  # of usage.phase-128: usage
+    if what in ADDED_UP:
+        return added_up(readings)
+    return highest(readings) if what == DEMAND else NOTHING
 
 
 def added_up(readings: Sequence[Metered]) -> Amount:

@@ -7,24 +7,24 @@ it is worked out from the readings, so that it is right at every moment.
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlite_utils import Database
 
 from bridge.errors import Unfit
-from bridge.notation import day_span, millis, to_json
+from bridge.notation import millis, to_json
 from bridge.store import changes
-from bridge.store.metered import Metered, pack, unpack
-from bridge.store.overlaps import NOTHING, Amount, Merged, added_up, finest, highest, merge
+from bridge.store.compaction import timely
+from bridge.store.dates import date_span, dates_of
+from bridge.store.metered import Metered
+from bridge.store.overlaps import Merged, amount_of, merge
 from bridge.store.packing import DAY, to_columns
 from bridge.store.sqlite import one, rows, write_many
+from bridge.store.usage_rows import around, day_rows, rewrite, write_trace
 from bridge.usage import (
-    ADDED_UP,
-    DEMAND,
     FIRST,
     LAST,
     LONGEST,
@@ -44,8 +44,8 @@ class StreamRow(NamedTuple):
 
     id: int
     zone: str
-    longest: int  # of its readings
     straddles: bool  # whether a reading of it ever was of more than one local date
+    hourly: int  # the last UTC day of which hours were made
 
 
 def keep(db: Database, measured: Iterable[Measured], at: datetime) -> Kept:
@@ -107,19 +107,9 @@ def withdraw(
         gone = [r for r in known if r.key in wanted and r.origin == said_by["id"]]
         if gone:
             lost = {r.key for r in gone}
-            write_day(db, row.id, day, [r for r in known if r.key not in lost])
-            _write_trace(db, row.id, gone, millis(at))
+            rewrite(db, row.id, gone, [r for r in known if r.key not in lost])
+            write_trace(db, row.id, gone, millis(at))
             _touch(db, row, gone)
-
-
-def day_rows(db: Any, stream: int, first: int, last: int) -> Iterator[tuple[int, list[Metered]]]:
-    """Yield the readings of UTC days, the last included, in order."""
-    connection = db.conn if isinstance(db, Database) else db
-    found = connection.execute(
-        "SELECT day, data FROM usage WHERE stream = ? AND day BETWEEN ? AND ? ORDER BY day",
-        (stream, first, last),
-    )
-    return ((row[0], unpack(row[1], row[0])) for row in found.fetchall())
 
 
 def _runs(said: list[Metered]) -> Iterator[list[Metered]]:
@@ -136,59 +126,20 @@ def _runs(said: list[Metered]) -> Iterator[list[Metered]]:
 def _keep_run(
     db: Database, row: StreamRow, said: Sequence[Metered], now: int
 ) -> tuple[Merged, StreamRow]:
-    longest = max(r.length for r in said)
-    lo, hi = said[0].start - max(row.longest, longest), max(r.end for r in said)
-    chunks = dict(day_rows(db, row.id, lo // DAY, hi // DAY))
-    merged = merge([r for chunk in chunks.values() for r in chunk], said)
-    days = {r.start // DAY for r in (*merged.new, *merged.gone, *merged.confirmed)}
-    by_day: dict[int, list[Metered]] = defaultdict(list)
-    for reading in merged.held:
-        day = reading.start // DAY
-        if day in days:
-            by_day[day].append(reading)
-    for day in days:
-        write_day(db, row.id, day, by_day[day])
-    _write_trace(db, row.id, merged.gone, now)
+    known = around(db, row.id, said)
+    in_time = timely(said, known, row.hourly)
+    merged = merge(known, in_time)
+    merged = merged._replace(kept=merged.kept + Kept(outdated=len(said) - len(in_time)))
     changed = [*merged.new, *merged.gone]
-    straddles = _touch(db, row, changed) or row.straddles
-    if days:
+    rewrite(db, row.id, [*changed, *merged.confirmed], merged.held)
+    write_trace(db, row.id, merged.gone, now)
+    if changed:
         update = "UPDATE streams SET compacted = min(compacted, ?) WHERE id = ?"
-        db.conn.execute(update, (min(days) - 1, row.id))
-    now_is = row._replace(straddles=straddles, longest=max(longest, row.longest))
-    if now_is != row:
-        update = "UPDATE streams SET longest = ?, straddles = ? WHERE id = ?"
-        db.conn.execute(update, (now_is.longest, now_is.straddles, row.id))
-    return merged, now_is
-
-
-def write_day(db: Database, stream: int, day: int, readings: Sequence[Metered]) -> None:
-    """Write a day's readings, which are in order; none is no row."""
-    if not readings:
-        db.conn.execute("DELETE FROM usage WHERE stream = ? AND day = ?", (stream, day))
-        return
-    filled = finest(readings)
-    broken = any(a.end != b.start for a, b in pairwise(filled))
-    db.conn.execute(
-        "INSERT INTO usage (stream, day, opens, closes, broken, data) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (stream, day) DO UPDATE SET opens = excluded.opens,"
-        " closes = excluded.closes, broken = excluded.broken, data = excluded.data",
-        (stream, day, readings[0].start, max(r.end for r in readings), int(broken),
-         pack(readings, day)),
-    )  # fmt: skip
-
-
-def _write_trace(db: Database, stream: int, gone: Sequence[Metered], now: int) -> None:
-    """Keep what does not hold any more, and until when it was known."""
-    by_day: dict[int, list[Metered]] = defaultdict(list)
-    for reading in gone:
-        by_day[reading.start // DAY].append(reading)
-    for day, readings in by_day.items():
-        sql = "SELECT max(replaced) AS last FROM usage_revisions WHERE stream = ? AND day = ?"
-        last = (one(db, sql, (stream, day)) or {})["last"] or 0
-        db.conn.execute(
-            "INSERT INTO usage_revisions (stream, day, replaced, data) VALUES (?, ?, ?, ?)",
-            (stream, day, max(now, last + 1), pack(sorted(readings), day)),
-        )
+        db.conn.execute(update, (min(r.start for r in changed) // DAY - 1, row.id))
+    if _touch(db, row, changed) and not row.straddles:
+        row = row._replace(straddles=True)
+        db.conn.execute("UPDATE streams SET straddles = 1 WHERE id = ?", (row.id,))
+    return merged, row
 
 
 def _touch(db: Database, row: StreamRow, changed: Sequence[Metered]) -> bool:
@@ -207,21 +158,6 @@ def _touch(db: Database, row: StreamRow, changed: Sequence[Metered]) -> bool:
         for reading in readings
         if start <= reading.start < end
     )
-
-
-@lru_cache(maxsize=4096)
-def dates_of(day: int, zone: str) -> list[tuple[int, int, int]]:
-    """Return the local dates of which a UTC day holds a part: number, start, end."""
-    lo, hi = day * DAY, (day + 1) * DAY
-    spans = ((n, *date_span(n, zone)) for n in (day - 1, day, day + 1))
-    return [(n, start, end) for n, start, end in spans if start < hi and end > lo]
-
-
-@lru_cache(maxsize=4096)
-def date_span(number: int, zone: str) -> tuple[int, int]:
-    """Return when a local date, as days since 1970, begins and ends, in milliseconds."""
-    start, end = day_span(date(1970, 1, 1) + timedelta(days=number), zone)
-    return millis(start), millis(end)
 
 
 def _note(touched: dict[str, tuple[int, int]], meter: str, merged: Merged) -> None:
@@ -247,7 +183,7 @@ def _followed(db: Database) -> Callable[[str], bool]:
 
 _STREAM = (
     "SELECT s.id, coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC') AS zone,"
-    " s.longest, s.straddles FROM streams s JOIN meters m ON m.id = s.meter"
+    " s.straddles, s.hourly FROM streams s JOIN meters m ON m.id = s.meter"
     " WHERE m.name = ? AND s.direction = ? AND s.kind = ? AND s.unit = ?"
     " AND (s.currency = '' OR ?5 IN ('', s.currency)) ORDER BY s.currency <> ?5, s.id"
 )
@@ -270,8 +206,8 @@ def stream_row(db: Database, stream: Stream, zone: str | None, at: datetime) -> 
     if found is None:
         meter = meter_id(db, stream.meter, zone, at)
         db.conn.execute(
-            "INSERT INTO streams (meter, direction, kind, unit, currency, longest, straddles)"
-            " VALUES (?, ?, ?, ?, ?, 0, 0)",
+            "INSERT INTO streams (meter, direction, kind, unit, currency, straddles)"
+            " VALUES (?, ?, ?, ?, ?, 0)",
             (meter, *stream[1:]),
         )
         return stream_row(db, stream, zone, at)
@@ -285,7 +221,7 @@ def _find(db: Database, stream: Stream) -> StreamRow | None:
     found = one(db, _STREAM, stream)
     if found is None:
         return None
-    return StreamRow(found["id"], found["zone"], found["longest"], bool(found["straddles"]))
+    return StreamRow(found["id"], found["zone"], bool(found["straddles"]), found["hourly"])
 
 
 def meter_id(db: Database, name: str, zone: str | None, at: datetime) -> int:
@@ -354,11 +290,3 @@ def _refresh(db: Database, stream: int, number: int) -> None:
         value = (*to_columns(found.value), found.covered, found.readings)
         insert = "INSERT OR REPLACE INTO usage_dates VALUES (?, ?, ?, ?, ?, ?)"
         db.conn.execute(insert, (stream, number, *value))
-
-
-def amount_of(kind: str, readings: Sequence[Metered]) -> Amount:
-    """Return what readings of a kind amount to: a sum, of demand the highest."""
-    what = kind.partition(".")[0]  # of usage.phase-128: usage
-    if what in ADDED_UP:
-        return added_up(readings)
-    return highest(readings) if what == DEMAND else NOTHING

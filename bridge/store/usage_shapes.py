@@ -20,9 +20,9 @@ CREATE TABLE streams (
     kind TEXT NOT NULL,
     unit TEXT NOT NULL,
     currency TEXT NOT NULL,
-    longest INTEGER NOT NULL,
     straddles INTEGER NOT NULL,
     compacted INTEGER NOT NULL DEFAULT -1000000,
+    hourly INTEGER NOT NULL DEFAULT -1000000,
     UNIQUE (meter, direction, kind, unit, currency)
 ) STRICT;
 CREATE TABLE usage_origins (
@@ -83,4 +83,21 @@ CREATE TABLE grants (
     PRIMARY KEY (client, contract)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX grants_by_contract ON grants (contract);
+"""
+
+# Readings of more than a day, which are not packed by day
+LONG_READINGS = """
+CREATE TABLE usage_long (
+    stream INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    value ANY NOT NULL,
+    exponent INTEGER NOT NULL,
+    quality TEXT,
+    cost INTEGER,
+    origin INTEGER NOT NULL,
+    said INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (stream, start, length)
+) STRICT, WITHOUT ROWID;
 """

@@ -37,7 +37,8 @@ HEARD = {"heard", "seen", "ends", "sha256", "last_seen"}
 LOGS = {"changes", "cursors", "meta"}
 # What was measured, packed; it is shown by itself
 PACKED = {
-    "meters", "streams", "usage", "usage_origins", "usage_revisions", "usage_dates", "usage_stale",
+    "meters", "streams", "usage", "usage_long", "usage_origins", "usage_revisions", "usage_dates",
+    "usage_stale",
 }  # fmt: skip
 
 

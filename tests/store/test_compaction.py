@@ -83,6 +83,16 @@ async def test_what_comes_late_is_taken_in_and_made_hours_again(store):
     assert len(kept_readings(store.path)) == 24
 
 
+async def test_a_late_correction_of_a_part_of_an_hour_is_told_so(store):
+    await keep(store, said(run(START, QUARTER, [1] * 96)))
+    await compacted(store, START + 30 * DAY)
+    late = run(START + HOUR, QUARTER, [5]) + run(START + 2 * HOUR, QUARTER, [2] * 4)
+    assert await keep(store, said(late), at=START + 31 * DAY) == Kept(new=4, outdated=1)
+    assert await sums(store, START, START + DAY) == [96 + 4]
+    fresh = run(START + 40 * DAY, QUARTER, [1])
+    assert await keep(store, said(fresh), at=START + 41 * DAY) == Kept(new=1)
+
+
 @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "Asia/Kolkata", "Australia/Lord_Howe"])
 async def test_where_hours_are_not_those_of_utc_nothing_is_made(store, zone):
     edges = dates(zone, date(2027, 6, 13), 2)

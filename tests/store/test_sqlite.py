@@ -236,6 +236,7 @@ async def test_prices_of_the_first_shape_are_all_there_in_the_newest(tmp_path):
         "openadr2_vens",
         "usage",
         "upstream_reports",
+        "long_readings",
     ]
     assert path.with_name("old.db.before-prices_by_day").exists()
 

@@ -1,6 +1,8 @@
 """Readings in the store, against a plain model: any order of imports, corrections, restarts."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -14,11 +16,15 @@ from hypothesis import strategies as st
 
 from bridge.errors import Unfit
 from bridge.notation import millis
-from bridge.store import open_store
+from bridge.store import open_store, usage, usage_rows
+from bridge.store.files import beside, check
+from bridge.store.metered import pack
 from bridge.usage import Kept, Measured, Origin, Reading, Stream, UsageQuestion
+from tests.peers import kept_readings
 
 T0 = datetime(2027, 3, 13, tzinfo=UTC)  # the day before the clocks go forward in Los Angeles
 LA = "America/Los_Angeles"
+DAY_MS = 86_400_000
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FILE = Origin("greenbutton", reference="a.xml")
 
@@ -161,6 +167,35 @@ async def test_a_bill_over_two_months_is_in_the_year_and_in_neither_month(store)
     ) == [400]
 
 
+async def test_the_end_of_a_question_does_not_change_what_is_shown(store):
+    start = datetime(2027, 1, 1, tzinfo=UTC)
+    await keep(store, said([reading(start, 31 * DAY, 800)]), said(run(start, HOUR, [1] * 31 * 24)))
+    found = await shown(store, start + 5 * DAY, start + 5 * DAY + 2 * HOUR)
+    assert [b - a for a, b, _ in found] == [HOUR, HOUR], "hours fill the month: it is not shown"
+
+
+async def test_a_bill_beside_hours_costs_its_own_row(store):
+    start = datetime(2027, 1, 1, tzinfo=UTC)
+    await keep(store, said(run(start, HOUR, [1] * 90 * 24)), said([reading(start, 90 * DAY, 9)]))
+    stream = await stream_of(store)
+    assert (stream.first, stream.last) == (start, start + 90 * DAY)
+    later = start + 60 * DAY
+    assert await store.meters.begins(stream, later) == later
+    # Two bills that cross: the later one holds, and the hours stay.
+    await keep(store, said([reading(start + 30 * DAY, 90 * DAY, 8)]), at=T0 + DAY)
+    (trace,) = await store.meters.trace(stream, start, start + DAY)
+    assert (trace.value, trace.end) == (9, start + 90 * DAY)
+    (found,) = await store.meters.coverage(stream, None, None)
+    assert found == (start, start + 120 * DAY)
+    assert await sums(store, start, start + 120 * DAY) == [30 * 24 + 8]
+    assert await store.meters.begins(stream, start + 121 * DAY) is None
+    # Taken back, the bill is gone, and nothing else.
+    keys = [(millis(start + 30 * DAY), 90 * 86_400_000)]
+    with beside(store.path) as db:
+        usage.withdraw(db, Stream("m", "import"), keys, FILE, T0 + 2 * DAY)
+    assert await sums(store, start, start + 120 * DAY) == [90 * 24]
+
+
 async def test_what_is_of_an_instant_is_said_once_too(store):
     kind = Stream("m", "net", "demand", "KW")
     await keep(store, said([reading(T0, timedelta(0), 5)], kind))
@@ -220,6 +255,28 @@ async def test_another_zone_of_the_site_makes_other_dates(store):
     assert await sums(store, *dates(LA, date(2027, 3, 13), 2)) == [24, 23]
 
 
+async def test_a_store_of_the_former_shape_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "bridge.db"
+    bill = reading(T0, 30 * DAY, 400)
+    hours = run(T0, HOUR, [1] * 48)
+    async with open_store(path) as store:
+        await keep(store, said([*hours, bill]))
+        had = kept_readings(path)
+    with closing(sqlite3.connect(path)) as db:  # as it was: packed with the rest, and looked for
+        day = bill.start // DAY_MS
+        ((_, held),) = usage_rows.day_rows(db, 1, day, day)
+        db.execute("UPDATE usage SET data = ? WHERE day = ?", (pack(held, day), day))
+        db.execute("DROP TABLE usage_long")
+        db.execute("ALTER TABLE streams DROP COLUMN hourly")
+        db.execute("ALTER TABLE streams ADD COLUMN longest INTEGER NOT NULL DEFAULT 2592000000")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'long_readings'")
+        db.commit()
+    async with open_store(path) as store:
+        assert kept_readings(path) == had
+        assert await keep(store, said([*hours, bill])) == Kept(duplicates=49)
+    assert "long_readings" in check(path, thoroughly=True)["migrations"]
+
+
 # --- against a plain model ---------------------------------------------------------------------
 
 
@@ -277,7 +334,7 @@ class Model:
 QUARTER = timedelta(minutes=15)
 pieces = st.tuples(
     st.integers(0, 4 * 60),
-    st.sampled_from([0, 1, 2, 3, 4, 4, 4, 8, 96, 92, 7]),
+    st.sampled_from([0, 1, 2, 3, 4, 4, 4, 8, 96, 92, 7, 110, 200, 900]),
     st.integers(-5, 20),
 )
 batches = st.lists(
@@ -296,7 +353,7 @@ def test_any_order_of_imports_corrections_and_restarts(steps):
 
 async def _check(steps):
     model, start = Model(), dates(LA, date(2027, 3, 12), 1)[0]
-    edges = dates(LA, date(2027, 3, 12), 4)
+    edges = dates(LA, date(2027, 3, 12), 16)
     hours = [start + n * HOUR for n in range(70)]
     with TemporaryDirectory() as folder:
         path, n = Path(folder) / "bridge.db", 0
@@ -328,7 +385,10 @@ async def _check(steps):
                         assert await sums(store, *hours) == [
                             model.amount(*e) for e in pairwise(hours)
                         ]
-                        listed = await shown(store, start - DAY, start + 10 * DAY)
+                        listed = await shown(store, start - DAY, start + 20 * DAY)
                         total = sum(v for a, b, v in listed if b > a)
-                        assert total == (model.amount(start - DAY, start + 10 * DAY) or 0)
+                        assert total == (model.amount(start - DAY, start + 20 * DAY) or 0)
+                        for lo, hi in ((3, 7), (20, 26), (49, 60)):
+                            part = await shown(store, hours[lo], hours[hi])
+                            assert part == [r for r in listed if hours[lo] <= r[0] < hours[hi]]
                     return n
