@@ -226,6 +226,14 @@ class UsageStore(Protocol):
     async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:
         """Return what each span between two edges amounts to."""
 
+    async def parts(
+        self, stream: StreamInfo, spans: Sequence[tuple[datetime, datetime]], limit: int
+    ) -> list[Sequence[Known]]:
+        """Return the readings that the amount of each span, in order, is the sum of.
+
+        The last spans are missing where there are more than `limit` readings.
+        """
+
     async def coverage(
         self, stream: StreamInfo, start: datetime | None, end: datetime | None
     ) -> list[Stretch]:

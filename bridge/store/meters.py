@@ -93,6 +93,16 @@ class Meters:
 
         return await self._file.read(read)
 
+    async def parts(
+        self, stream: StreamInfo, spans: Sequence[tuple[datetime, datetime]], limit: int
+    ) -> list[Sequence[Known]]:
+        """Return the readings that the amount of each span, in order, is the sum of.
+
+        The last spans are missing where there are more than `limit` readings.
+        """
+        wanted = [(millis(start), millis(end)) for start, end in spans]
+        return await self._file.read(lambda db: list(_parts(db, stream, wanted, limit)))
+
     async def coverage(
         self, stream: StreamInfo, start: datetime | None, end: datetime | None
     ) -> list[Stretch]:
@@ -305,6 +315,27 @@ def _by_readings(
     db: Any, stream: StreamInfo, spans: Sequence[Span]
 ) -> Iterator[tuple[Span, Amount]]:
     """Yield what the readings inside each span amount to."""
+    for span, readings in _inside(db, stream, spans):
+        yield span, amount_of(stream.kind, readings)
+
+
+def _parts(
+    db: Any, stream: StreamInfo, spans: Sequence[Span], limit: int
+) -> Iterator[Sequence[Known]]:
+    """Yield the readings that each span's amount is the sum of."""
+    origins = _Origins(db)
+    for _, readings in _inside(db, stream, spans):
+        found = finest([r for r in readings if r.length])
+        limit -= len(found)
+        if limit < 0:
+            return
+        yield [_known(r, origins) for r in found]
+
+
+def _inside(
+    db: Any, stream: StreamInfo, spans: Sequence[Span]
+) -> Iterator[tuple[Span, Sequence[Metered]]]:
+    """Yield the readings that lie wholly inside each span."""
     pending: list[Metered] = []
     days = day_rows(db, stream.id, spans[0][0] // DAY, spans[-1][1] // DAY)
     reached: int | None = -(10**9)
@@ -314,10 +345,7 @@ def _by_readings(
             reached = day
             pending += readings
         first, last = _at(pending, lo), _at(pending, hi)
-        yield (
-            (lo, hi),
-            amount_of(stream.kind, [r for r in pending[first:last] if r.end <= hi]),
-        )
+        yield (lo, hi), [r for r in pending[first:last] if r.end <= hi]
         pending = pending[first:] if first > 1000 else pending
 
 

@@ -23,11 +23,12 @@ from bridge.usage import (
 from bridge.web import Problem
 
 MOST = 100_000  # readings, or prices, that are looked at together
+TOO_MANY = f"cost: there are more than {MOST} readings in a row; ask for less"
 PIECE = timedelta(days=32)
 
 
 class Settling:
-    """Works out costs, from the finest readings there are; for one who asks at a time."""
+    """Works out costs, of the readings that amounts are made of; for one who asks at a time."""
 
     def __init__(self, store: UsageStore, prices: PriceHistory) -> None:
         self._store, self._prices = store, prices
@@ -53,7 +54,10 @@ class Settling:
         rows: Sequence[Document],
     ) -> None:
         start, end = rows[0]["start"], max(row["end"] for row in rows)
-        used = await self._spans(stream, start, end)
+        wanted = [(row["start"], row["end"]) for row in rows]
+        used = await self._store.parts(stream, wanted, MOST)
+        if len(used) < len(rows):
+            raise Problem(400, TOO_MANY)
         left = await self._deviations(stream, others, start, end)
         prices = None
         if program is not None and stream.direction not in {EXPORT, GENERATION}:
@@ -64,7 +68,7 @@ class Settling:
     async def _spans(self, stream: StreamInfo, start: datetime, end: datetime) -> list[Span]:
         found = await self._store.readings(stream, start, end, MOST)
         if len(found) >= MOST:
-            raise Problem(400, f"cost: there are more than {MOST} readings in a row; ask for less")
+            raise Problem(400, TOO_MANY)
         return await asyncio.to_thread(_to_spans, found)
 
     async def _deviations(
@@ -128,15 +132,15 @@ def _edges(spans: Sequence[Span]) -> list[datetime]:
 
 def _add(
     rows: Sequence[Document],
-    used: Sequence[Span],
+    used: Sequence[Sequence[Known]],
     subscription: tuple[Sequence[Span], Sequence[Span]],
     prices: Pricelist | None,
 ) -> None:
     wanted, left = subscription
-    for row in rows:
+    for row, parts in zip(rows, used, strict=True):
         lo, hi = row["start"], row["end"]
         if prices is not None:
-            found = prices.cost(_inside(used, lo, hi))
+            found = prices.cost(_to_spans(parts))
             row |= {"cost": found.cost, "currency": prices.currency, "unpriced": found.unpriced}
         if wanted:
             inside = _inside(left, lo, hi)

@@ -216,6 +216,24 @@ async def test_an_hour_of_two_prices_is_not_spread_over_them(site):
         assert (row["cost"], row["unpriced"]) == (None, 5)
 
 
+async def test_each_amount_costs_what_it_is_made_of(site):
+    async with site() as call:
+        await call.keep(
+            measured("alice-1", [reading(START, 24 * HOUR, 9), *run(START, HOUR, [1, 2])])
+        )
+        await call.price(START, *[Decimal("0.5")] * 24)
+        asked = {"cost": "true", **SPAN}
+        hours = (await call("alice").get("/api/v1/usage", **asked)).items
+        assert [(r["value"], r["cost"], r["unpriced"]) for r in hours] == [
+            (1, Decimal("0.5"), 0), (2, 1, 0),
+        ]  # fmt: skip
+        for resolution in ("daily", "native"):
+            (day,) = (
+                await call("alice").get("/api/v1/usage", resolution=resolution, **asked)
+            ).items
+            assert (day["value"], day["cost"]) == (9, Decimal("4.5")), "hours do not fill it"
+
+
 async def test_readings_that_were_replaced_are_shown_when_asked_for(site):
     async with site() as call:
         await call.keep(measured("alice-1", run(START, HOUR, [1])))
