@@ -48,6 +48,14 @@ class Stream(NamedTuple):
     currency: str = UNKNOWN  # of the costs that are said with the readings
 
 
+def owned(protocol: str, client: str, meter: str = "") -> str:
+    """Return the name under which a client's meter is kept: no other client can name it.
+
+    Without a meter, what the names of all its meters begin with. Ids of clients hold no colon.
+    """
+    return f"{protocol}:{client}:{meter}"
+
+
 class Reading(NamedTuple):
     """An amount: `value` times 10^`exponent`, of [start, start + length).
 

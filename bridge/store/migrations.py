@@ -7,8 +7,10 @@ without a rowid.
 
 from itertools import groupby
 
+import structlog
 from sqlite_utils import Database, Migrations
 
+from bridge.errors import Unfit
 from bridge.notation import from_millis
 from bridge.store import series
 from bridge.store import usage as store_usage
@@ -20,6 +22,7 @@ from bridge.store.usage_rows import SHORT, day_rows, rewrite
 from bridge.store.usage_shapes import LONG_READINGS, USAGE
 from bridge.usage import NET, UNKNOWN, Measured, Origin, Reading, Stream, kept_unit
 
+log = structlog.get_logger()
 migrations = Migrations("bridge")
 
 
@@ -71,7 +74,10 @@ def usage(db: Database) -> None:
             row["start"], row["length"], row["value"], row["exponent"] + power, row["quality"]
         )
         origin = Origin(protocol, client, row["report"], row["reading_type"] or "")
-        store_usage.keep(db, [Measured(stream, [amount], origin)], from_millis(row["since"]))
+        try:
+            store_usage.keep(db, [Measured(stream, [amount], origin)], from_millis(row["since"]))
+        except Unfit as error:  # readings have bounds now; the backup has it still
+            log.warning("reading left out", meter=stream.meter, start=row["start"], why=str(error))
     db.conn.execute("DROP TABLE readings")
 
 

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from bridge.errors import Unfit
 from bridge.model import Document
 from bridge.store import usage
-from bridge.usage import NET, UNKNOWN, Kept, Measured, Origin, Stream, kept_unit
+from bridge.usage import NET, UNKNOWN, Kept, Measured, Origin, Stream, kept_unit, owned
 from bridge.vens import Reading as VenReading
 from bridge.wire import openadr3
 from bridge.wire.readings import reading
@@ -44,7 +44,7 @@ def keep_ven(db: Database, ven: str, readings: Sequence[VenReading], at: datetim
         db,
         (
             _one(
-                f"{OPENADR2}:{ven}:{r.meter}", r.kind, r.unit, r.start, r.start + r.length,
+                owned(OPENADR2, ven, r.meter), r.kind, r.unit, r.start, r.start + r.length,
                 r.value, r.quality, Origin(OPENADR2, ven, r.request_id, r.reading_type or ""),
             )
             for r in readings
@@ -62,7 +62,7 @@ def _measured(report: Document) -> Iterator[Measured]:
                 about = described.get(payload.kind, {})
                 origin = Origin(OPENADR3, client, report["id"], about.get("readingType") or "")
                 yield _one(
-                    f"{OPENADR3}:{client}:{resource['resourceName']}", payload.kind,
+                    owned(OPENADR3, client, resource["resourceName"]), payload.kind,
                     about.get("units"), payload.start, payload.end, payload.value,
                     payload.quality, origin,
                 )  # fmt: skip

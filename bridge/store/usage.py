@@ -5,6 +5,7 @@ it is worked out from the readings, so that it is right at every moment.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime
@@ -37,6 +38,7 @@ from bridge.usage import (
 )
 
 APART = 3 * DAY  # readings further apart than this are merged by themselves
+MOST_OWNED = 1_000  # meters that a client may name
 
 
 class StreamRow(NamedTuple):
@@ -187,6 +189,7 @@ _STREAM = (
     " WHERE m.name = ? AND s.direction = ? AND s.kind = ? AND s.unit = ?"
     " AND (s.currency = '' OR ?5 IN ('', s.currency)) ORDER BY s.currency <> ?5, s.id"
 )
+_OWNED = re.compile(r"openadr[23]:([^:]+):")
 _ABOUT = (
     "SELECT s.kind, coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC') AS zone"
     " FROM streams s JOIN meters m ON m.id = s.meter WHERE s.id = ?"
@@ -225,10 +228,18 @@ def _find(db: Database, stream: Stream) -> StreamRow | None:
 
 
 def meter_id(db: Database, name: str, zone: str | None, at: datetime) -> int:
-    """Return the number of a meter; make it where it is new."""
+    """Return the number of a meter; make it where it is new.
+
+    Raises Unfit where a client has named too many.
+    """
     found = one(db, "SELECT id FROM meters WHERE name = ?", (name,))
     if found:
         return int(found["id"])
+    if owner := _OWNED.match(name):
+        own = "SELECT count(*) AS n FROM meters WHERE name >= ? AND name < ?"
+        values = (owner[0], owner[0] + "\U0010ffff")
+        if (one(db, own, values) or {})["n"] >= MOST_OWNED:
+            raise Unfit(f"meter: there are {MOST_OWNED} of {owner[1]} already; name one of those")
     insert = "INSERT INTO meters (name, zone, created) VALUES (?, ?, ?)"
     return db.conn.execute(insert, (name, zone, millis(at))).lastrowid or 0
 

@@ -14,7 +14,7 @@ from bridge.clock import Clock
 from bridge.errors import Unfit, WireError
 from bridge.model import Document
 from bridge.parties import Caller
-from bridge.usage import Measured, Origin, UsageStore
+from bridge.usage import Measured, Origin, UsageStore, owned
 from bridge.vtn.times import Time
 from bridge.web import CALLER, Problem, Query, Route, read_query, reply_json
 from bridge.wire import posted
@@ -123,7 +123,7 @@ class Intake:
 
 def _read(content_type: str, body: bytes, caller: Caller) -> list[Measured]:
     def meter(name: str) -> str:
-        return name if caller.client is None else f"openadr3:{caller.client}:{name}"
+        return name if caller.client is None else owned("openadr3", caller.client, name)
 
     if content_type == "text/csv":
         try:

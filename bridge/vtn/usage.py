@@ -26,6 +26,7 @@ from bridge.usage import (
     StreamInfo,
     UsageQuestion,
     UsageStore,
+    owned,
 )
 from bridge.vtn.export import green_button
 from bridge.vtn.settling import Settling
@@ -229,7 +230,7 @@ class Usage:
         elif caller.client is None:
             return contracts, UsageQuestion()
         meters = frozenset(m for c in contracts for m in c.meters)
-        own = None if contract is not None else f"openadr3:{caller.client}:"
+        own = owned("openadr3", caller.client) if contract is None and caller.client else None
         return contracts, UsageQuestion(meters, own)
 
     async def _page(self, query: UsageQuery, begin: "_Begin") -> tuple[list[_Rows], str | None]:

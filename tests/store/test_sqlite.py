@@ -250,6 +250,7 @@ async def test_what_reports_measured_before_is_kept_as_readings(tmp_path):
             ("m", "USAGE", noon, 60_000, 1250, 0, "WH", "Direct Read", "good", "openadr2:heater", "r1", noon),
             ("m", "USAGE", noon, 60_000, "12345678901234567890", -2, "KWH", None, None, "dev", "r2", noon),
             ("m", "ONLINE", noon, 0, 1, 0, None, None, None, "openadr2:heater", "r3", noon),
+            ("year", "USAGE", noon, 365 * 86_400_000, 1, 0, "KWH", None, None, "dev", "r2", noon),
         ]  # fmt: skip
         marks = ", ".join("?" * 12)
         db.conn.executemany(f"INSERT INTO readings VALUES ({marks})", kept)  # noqa: S608
@@ -265,6 +266,7 @@ async def test_what_reports_measured_before_is_kept_as_readings(tmp_path):
     )
     assert found["openadr3:dev:m", "usage"]["amount"] == Decimal("123456789012345678.90")
     assert found["openadr2:heater:m", "online"]["amount"] == 1
+    assert len(found) == 3, "what has no place any more is left out, and holds nothing up"
 
 
 def test_vacuum_and_counts(tmp_path):

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 import pytest
 
+from bridge.store import usage
 from tests import greenbutton as espi
 from tests.peers import SHARED, eventually, kept_readings
 
@@ -52,6 +53,23 @@ async def test_readings_are_posted_as_json_and_csv(site):
             ("net", Decimal("1.25"), "KWH"), ("net", Decimal("2.500"), "KWH"), ("export", Decimal("7.50"), "KWH"),
         ]  # fmt: skip
         assert kept(call)[0]["client"] == "api:t-operate"
+
+
+async def test_a_client_names_so_many_meters_and_no_more(site, monkeypatch):
+    monkeypatch.setattr(usage, "MOST_OWNED", 3)
+    async with site() as call:
+        for n in range(3):
+            assert (
+                await call("alice").post("/api/v1/readings", {**ROW, "meter": f"m{n}"})
+            ).status == 200
+        more = await call("alice").post("/api/v1/readings", {**ROW, "meter": "m3"})
+        assert (more.status, "3 of alice already" in more.json["detail"]) == (400, True)
+        for name, meter in (("alice", "m0"), ("bob", "m3"), ("operate", "m3")):
+            again = {**ROW, "meter": meter, "value": 7}
+            assert (await call(name).post("/api/v1/readings", again)).status == 200
+        assert {r["meter"] for r in kept(call)} == {
+            "openadr3:alice:m0", "openadr3:alice:m1", "openadr3:alice:m2", "openadr3:bob:m3", "m3",
+        }  # fmt: skip
 
 
 @pytest.mark.parametrize(
