@@ -71,6 +71,15 @@ class Reading(NamedTuple):
     cost: int | None = None  # hundred-thousandths of the stream's currency, as ESPI counts
 
 
+def out_of_bounds(start: int, length: int) -> str | None:
+    """Say what is wrong with the time of a reading; None where nothing is."""
+    if start < FIRST or start + length > LAST:
+        return "of a time before 1970 or after 2200"
+    if not 0 <= length <= LONGEST:
+        return f"of no time, or of more than {LONGEST // 86_400_000} days"
+    return None
+
+
 class Origin(NamedTuple):
     """Who said a reading, and where."""
 

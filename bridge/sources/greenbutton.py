@@ -1,6 +1,7 @@
 """Green Button files that are put into a folder: read when they are new or were changed.
 
-What is found at one look is read together, for a download may come in parts.
+What is found at one look is read together, for a download may come in parts: as long as one is
+being written the others wait, though not for ever.
 """
 
 import asyncio
@@ -12,12 +13,14 @@ from typing import BinaryIO, Literal
 
 from bridge.errors import SettingsError, WireError
 from bridge.interfaces import Batch, Surroundings
-from bridge.notation import SomeTime, Zone
+from bridge.notation import SomeTime, Zone, from_json, to_json
 from bridge.sources import watched
 from bridge.sources.asking import QuietSource
-from bridge.wire.greenbutton import Files
+from bridge.wire.greenbutton import Files, refusal
 
-SUFFIXES = {".xml"}
+SUFFIXES = {".xml", ".zip"}  # of an archive it is told that it must be taken apart
+LONG_STILL = timedelta(minutes=1)  # a file that lay still for so long waits for no other
+METERS = "meters"  # the mark of what usage points are called, where the settings name the meter
 
 
 class GreenButton(QuietSource):
@@ -40,7 +43,8 @@ class GreenButton(QuietSource):
             marks = await around.memory.marks(self.name)
             there, new = await asyncio.to_thread(self._look, marks, around.clock.now())
             if new:
-                async with aclosing(self._read(new)) as batches:
+                named = from_json(marks.get(METERS, "{}"))
+                async with aclosing(self._read(new, named)) as batches:
                     async for batch in batches:
                         yield batch
                 marks = await around.memory.marks(self.name)
@@ -55,16 +59,23 @@ class GreenButton(QuietSource):
     ) -> tuple[Sequence[Path], Sequence[Path]]:
         """Return the files that are there, and those that are to be read."""
         there = watched.files(self.folder, SUFFIXES)
-        return there, [
-            path for path in there
-            if watched.stamp_in(marks, str(path)) != watched.stamp(path)
-            and watched.lies_still(path, now)
-        ]  # fmt: skip
+        new = [p for p in there if watched.stamp_in(marks, str(p)) != watched.stamp(p)]
+        since = watched.STILL
+        if not all(watched.lies_still(path, now) for path in new):
+            since = LONG_STILL
+        return there, [path for path in new if watched.lies_still(path, now, since)]
 
-    async def _read(self, paths: Sequence[Path]) -> AsyncGenerator[Batch, None]:
-        """Yield what files say together; where one is none, what each says by itself."""
+    async def _read(
+        self, paths: Sequence[Path], named: Mapping[str, str]
+    ) -> AsyncGenerator[Batch, None]:
+        """Yield what files say together, without those that are none, and that they were read."""
         stamps = {path: watched.stamp(path) for path in paths}
-        reading = Files(meter=self.meter, zone=self.timezone)
+        refused = await asyncio.to_thread(_refused, paths)
+        if refused:
+            marks = {str(p): watched.mark(stamps[p], [why]) for p, why in refused.items()}
+            yield Batch(marks=marks, history=True)
+        paths = [path for path in paths if path not in refused]
+        reading = Files(meter=self.meter, zone=self.timezone, named=named)
         problems: list[str] = []
         try:
             pieces = reading.read([(path.name, _opened(path)) for path in paths])
@@ -74,7 +85,7 @@ class GreenButton(QuietSource):
         except (WireError, OSError) as error:
             if len(paths) > 1:
                 for path in paths:
-                    async with aclosing(self._read([path])) as batches:
+                    async with aclosing(self._read([path], reading.meters)) as batches:
                         async for batch in batches:
                             yield batch
                 return
@@ -83,7 +94,14 @@ class GreenButton(QuietSource):
         problems += [*reading.problems, *left_out]
         # Whatever is wrong with one of several, it is told once, with the first.
         marks = {str(p): watched.mark(stamps[p], problems if p == paths[0] else []) for p in paths}
+        if self.meter is not None:
+            marks[METERS] = to_json(reading.meters)
         yield Batch(marks=marks, history=True)
+
+
+def _refused(paths: Sequence[Path]) -> dict[Path, str]:
+    found = ((path, refusal(path.name, _opened(path))) for path in paths)
+    return {path: why for path, why in found if why}
 
 
 def _opened(path: Path) -> Callable[[], BinaryIO]:

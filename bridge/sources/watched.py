@@ -26,10 +26,10 @@ def files(folder: Path, suffixes: Collection[str]) -> list[Path]:
     ]  # fmt: skip
 
 
-def lies_still(path: Path, now: datetime) -> bool:
+def lies_still(path: Path, now: datetime, since: timedelta = STILL) -> bool:
     """Whether a file is there and was not written to just now."""
     try:
-        return abs(now.timestamp() - path.stat().st_mtime) >= STILL.total_seconds()
+        return abs(now.timestamp() - path.stat().st_mtime) >= since.total_seconds()
     except OSError:
         return False
 

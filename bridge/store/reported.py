@@ -79,7 +79,10 @@ def _one(
     origin: Origin,
 ) -> Measured:
     kept, power = kept_unit(unit or UNKNOWN)
-    found = reading(start, end, value, power, quality)
+    try:
+        found = reading(start, end, value, power, quality)
+    except ValueError as error:
+        raise Unfit(f"a reading of {meter}: {error}") from error
     return Measured(Stream(meter, NET, kind.lower(), kept), (found,), origin)
 
 

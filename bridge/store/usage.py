@@ -26,15 +26,13 @@ from bridge.store.packing import DAY, to_columns
 from bridge.store.sqlite import one, rows, write_many
 from bridge.store.usage_rows import around, day_rows, rewrite, write_trace
 from bridge.usage import (
-    FIRST,
-    LAST,
-    LONGEST,
     Kept,
     Measured,
     MeterState,
     Origin,
     Reading,
     Stream,
+    out_of_bounds,
 )
 
 APART = 3 * DAY  # readings further apart than this are merged by themselves
@@ -87,11 +85,9 @@ def keep(db: Database, measured: Iterable[Measured], at: datetime) -> Kept:
 
 def _check(readings: Sequence[Reading]) -> None:
     """Raise Unfit where a reading is of a time that nothing is measured in."""
-    for reading in readings:
-        if not (reading[0] >= FIRST and reading[0] + reading[1] <= LAST):
-            raise Unfit("readings: one is of a time before 1970 or after 2200")
-        if not 0 <= reading[1] <= LONGEST:
-            raise Unfit(f"readings: one is of more than {LONGEST // DAY} days")
+    for start, length, *_ in readings:
+        if problem := out_of_bounds(start, length):
+            raise Unfit(f"readings: one is {problem}")
 
 
 def withdraw(

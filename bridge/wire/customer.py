@@ -7,6 +7,7 @@ its own, and is read with as much tolerance as keeps anything from being guessed
 
 import base64
 import binascii
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "circuitId": ("representativecircuitid", "representativecircuit"), "hasCca": (), "cca": (),
 }  # fmt: skip
 FLAGS = frozenset({"rateCodeHasVoltageClass", "hasCca"})
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 VOLTAGES = {"primary": "P", "secondary": "S", "transmission": "T"}
 
 
@@ -308,10 +310,13 @@ def _length(period: Any, start: datetime | None) -> timedelta | None:
 
 
 def _in_their_places(intervals: list[Any]) -> bool:
-    """Whether no interval is missing in a list, as far as their ids tell."""
+    """Whether no interval is missing in a list, as far as their ids tell; without any, none is."""
     ids = [_get(interval, "id") for interval in intervals]
-    numbers = [number for number in ids if isinstance(number, int)]
-    return not numbers or ids == list(range(numbers[0], numbers[0] + len(ids)))
+    numbers = [int(i) if isinstance(i, str) and _NUMBER.fullmatch(i) else i for i in ids]
+    if all(number is None for number in numbers):
+        return True
+    first = numbers[0]
+    return isinstance(first, int) and numbers == list(range(first, first + len(ids)))
 
 
 def _put(
@@ -332,9 +337,14 @@ def _put(
     name = name.strip().upper()[:LONGEST_NAME]
     unit, power = kept_unit(dict(context.units).get(name, UNKNOWN))
     try:
-        new = reading(start, end, read_amount(values[0]), power)
+        amount = read_amount(values[0])
     except ValueError:
         refused["its value is not an amount"] += 1
+        return
+    try:
+        new = reading(start, end, amount, power)
+    except ValueError as error:
+        refused[str(error)] += 1
         return
     known = found.setdefault((name, unit), {})
     if known.setdefault((new.start, new.length), new) != new:

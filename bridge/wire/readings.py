@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from bridge.notation import EXACT, millis, to_utc
-from bridge.usage import Reading
+from bridge.usage import Reading, out_of_bounds
 
 LARGEST = 2**63  # a number below it is kept as such
 CENT = 5  # costs are counted in hundred-thousandths
@@ -19,13 +19,19 @@ def reading(
     quality: str | None = None,
     cost: int | None = None,
 ) -> Reading:
-    """Return `amount` times 10^`power` of [start, end), digit for digit as it was said."""
+    """Return `amount` times 10^`power` of [start, end), digit for digit as it was said.
+
+    Raises ValueError where it is of a time of which nothing is kept.
+    """
     sign, digits, exponent = amount.as_tuple()
     number = int("".join(map(str, digits)))
     text = f"-{number}" if sign else str(number)
     value = text if number >= LARGEST or (sign and not number) else int(text)
     begin = millis(start)
-    return Reading(begin, millis(end) - begin, value, int(exponent) + power, quality, cost)
+    length = millis(end) - begin
+    if problem := out_of_bounds(begin, length):
+        raise ValueError(f"it is {problem}")
+    return Reading(begin, length, value, int(exponent) + power, quality, cost)
 
 
 def hundred_thousandths(amount: Decimal) -> int:

@@ -108,7 +108,12 @@ def _read_chunk(document: Document, doubts: list[str]) -> Chunk:
             continue
         several = several or len({p.told[1:] for p in points}) < len({p.told for p in points})
         for told, amount, power in points:
-            _put(found.setdefault(told, {}), reading(start, end, amount, power, quality), refused)
+            try:
+                new = reading(start, end, amount, power, quality)
+            except ValueError as error:
+                refused[str(error)] += 1
+                continue
+            _put(found.setdefault(told, {}), new, refused)
     doubts += [f"interval {uid}: {n} left out: {why}" for why, n in sorted(refused.items())[:3]]
     stamp = read_stamp(document.get("updated")) or read_stamp(document.get("created"))
     kept = {told: [known[key] for key in sorted(known)] for told, known in found.items()}
@@ -225,7 +230,11 @@ def _read_bill(document: Document, doubts: list[str]) -> Bill | None:
     if cost is None and base.get("bill_total_cost") is not None:
         doubts.append(f"bill {uid} of {write_time(start)}: its cost cannot be kept exactly")
     stamp = read_stamp(document.get("updated")) or read_stamp(document.get("created"))
-    return Bill(uid, meter, stamp, kept, reading(start, end, amount, power, cost=cost))
+    try:
+        billed = reading(start, end, amount, power, cost=cost)
+    except ValueError as error:
+        raise WireError(str(error)) from error
+    return Bill(uid, meter, stamp, kept, billed)
 
 
 def _cost(said: Any) -> int | None:

@@ -191,6 +191,49 @@ async def test_files_in_a_folder_are_read_once_each_time_they_change(settings, b
         )
 
 
+async def test_a_folder_keeps_its_meters_apart_look_by_look(settings, bridge, tmp_path):
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    source = {
+        "kind": "greenbutton",
+        "name": "inbox",
+        "folder": folder,
+        "meter": "house",
+        "every": "50ms",
+    }
+    one, two = (espi.download(espi.readings([n]), path=f"User/1/UsagePoint/{n}") for n in (5, 7))
+
+    def put(name, text, age=60):
+        (folder / name).write_bytes(text)
+        os.utime(folder / name, (time.time() - age, time.time() - age))
+
+    async with bridge(settings([source])) as running:
+
+        def kept():
+            found = kept_readings(running.store.path)
+            return {r["meter"]: (r["unit"], float(r["amount"])) for r in found}
+
+        put("one.xml", one)
+        await eventually(lambda: kept() == {"house": ("KWH", 0.005)})
+        job = running.health.job("source:inbox")
+        put("broken.zip", b"PK\x03\x04")
+        put("two.xml", two)
+        await eventually(lambda: kept() == {"house": ("KWH", 0.005), "house/7": ("KWH", 0.007)})
+        await eventually(lambda: job.warning and "is a zip archive" in job.warning)
+        # The parts of a download come one after the other, beside what is no file at all.
+        nine = "User/1/UsagePoint/9"
+        types = espi.feed(espi.point(nine), espi.meter_reading(path=nine), espi.typed())
+        blocks = espi.feed(espi.intervals(espi.readings([3]), path=nine))
+        put("9-types.xml", types, age=0)
+        put("9-blocks.xml", blocks, age=30)
+        put("broken.xml", b"<html/>")
+        await eventually(lambda: job.warning and "broken.xml" in job.warning)
+        assert "house/9" not in kept()
+        put("9-types.xml", types, age=30)
+        await eventually(lambda: kept().get("house/9") == ("KWH", 0.003))
+        assert len(kept()) == 3
+
+
 def command(folder, *words, status=0):
     done = subprocess.run(
         [sys.executable, "-m", "bridge", "import", "greenbutton", *map(str, words), "--json"],

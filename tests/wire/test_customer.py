@@ -126,7 +126,7 @@ def plain(number, value):
 def test_intervals_may_lie_one_after_the_other_from_a_common_start():
     period = {"start": "2024-07-01T07:00:00Z", "duration": "PT1H"}
     begin = datetime(2024, 7, 1, 7, tzinfo=UTC)
-    for ids in ((0, 1, 2), (5, 6, 7), (None, None, None)):
+    for ids in ((0, 1, 2), (5, 6, 7), ("0", "1", "2"), (None, None, None)):
         said = [plain(number, n) for n, number in enumerate(ids)]
         (found,), doubts = read(report(said, intervalPeriod=period))
         assert found.readings == [at(begin + n * HOUR, n) for n in range(3)]
@@ -138,9 +138,10 @@ def test_intervals_may_lie_one_after_the_other_from_a_common_start():
 
 def test_where_some_are_missing_the_places_of_the_others_are_not_guessed():
     period = {"start": "2024-07-01T07:00:00Z", "duration": "PT1H"}
-    found, doubts = read(report([plain(n, n) for n in (0, 1, 3)], intervalPeriod=period))
-    assert found == []
-    assert doubts == ["3 left out: others are missing, and it is not said when it is"]
+    for ids in ((0, 1, 3), ("0", "1", "3"), ("a", "b", "c"), (0, None, 2)):
+        found, doubts = read(report([plain(n, 1) for n in ids], intervalPeriod=period))
+        assert found == []
+        assert doubts == ["3 left out: others are missing, and it is not said when it is"]
 
 
 def test_reports_may_be_wrapped_and_may_be_several():

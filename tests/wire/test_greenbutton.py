@@ -58,10 +58,9 @@ def test_recorded_files_have_the_totals_that_a_plain_reading_finds(name):
 @pytest.mark.skipif(not FOLDER.exists(), reason="the recorded Green Button files are not at hand")
 def test_recorded_years_are_what_their_makers_say():
     (path,) = FOLDER.glob("Coastal*")
-    found, measured = read(path.read_bytes())
+    _, measured = read(path.read_bytes())
     stream = Stream("RetailCustomer/3/UsagePoint/1", "import", "usage", "KWH", "USD")
     assert totals(measured) == {stream: Decimal("4425.305")}
-    assert found.services == {stream.meter: "electricity"}
     assert len({m.said for m in measured}) == 730
 
 
@@ -179,9 +178,8 @@ def several(*paths):
 
 def test_several_usage_points_are_several_meters():
     paths = [f"RetailCustomer/{n}/UsagePoint/1" for n in range(4)]
-    found, measured = read(several(*paths))
+    _, measured = read(several(*paths))
     assert [m.stream.meter for m in measured] == paths
-    assert list(found.services.values()) == ["electricity", "gas", "water", "time"]
     named, measured = read(several(*paths), meter="home")
     names = [
         "home",
@@ -297,19 +295,12 @@ def test_costs_are_never_scaled():
     assert (one.value, one.exponent, one.cost, other.cost) == (1000, 0, 22_056, -7)
 
 
-def test_a_service_is_known_though_the_paths_differ():
-    text = several("User/1/UsagePoint/1").replace(b"User/1/UsagePoint/1/", b"Other/1/UsagePoint/1/")
-    found, _ = read(text.replace(b"<kind>0</kind>", b"<kind>1</kind>"))
-    assert found.services == {"Other/1/UsagePoint/1": "gas"}
-
-
 def test_gas_in_therms():
     rows = gb.readings([37_000], length=3_024_000, cost=5_100_000)
-    found, measured = read(
+    _, measured = read(
         gb.download(
             rows, service=1, commodity=7, uom=169, powerOfTenMultiplier=-3, flowDirection=None
         )
     )
     stream = Stream(gb.POINT, "net", "usage", "THERM", "USD")
     assert totals(measured) == {stream: Decimal("37.000")}
-    assert found.services == {gb.POINT: "gas"}

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import WireError
-from bridge.usage import Stream
+from bridge.usage import Stream, out_of_bounds
 from bridge.wire.greenbutton import Files
 from bridge.wire.greenbutton import files as greenbutton
 from bridge.wire.greenbutton.feed import LARGEST
@@ -121,6 +121,8 @@ def test_of_one_time_the_value_that_is_said_last_is_kept():
         (gb.reading(start="10:00"), "start out of reason"),
         (gb.reading(duration=-3600), "negative duration"),
         (gb.reading(duration=401 * 86400), "duration longer than 100 days"),
+        (gb.reading(start=7_258_118_400), "start out of reason"),
+        (gb.reading(start=7_258_118_400 - 900, duration=901), "start out of reason"),
         (gb.reading(duration=None), "no duration"),
         (gb.reading(duration="an hour"), "no duration"),
         ("<IntervalReading/>", "no start"),
@@ -169,6 +171,17 @@ def test_amounts_are_exact(said, value, exponent):
 def test_how_long_a_reading_is_that_does_not_say(rows, length, expected):
     _, measured = read(gb.download(rows, intervalLength=length))
     assert [r.length for r in only(measured)] == expected
+
+
+@pytest.mark.parametrize(
+    ("length", "reason"),
+    [("²", "no duration"), (366 * 86400, "duration longer than 100 days"), ("9" * 90, "duration longer than 100 days")],
+)  # fmt: skip
+def test_a_length_that_is_none_costs_the_readings_that_need_it(length, reason):
+    rows = [gb.reading(duration=None), gb.reading(gb.START + 60, duration=30)]
+    found, measured = read(gb.download(rows, intervalLength=length))
+    assert [r.length for r in only(measured)] == [30_000]
+    assert found.dropped == {reason: 1}
 
 
 @pytest.mark.parametrize(
@@ -307,8 +320,8 @@ def harmless(text):
         found, measured = read(text, gb.feed(DEFINED))
     except WireError as error:
         return bool(str(error))
-    assert all(isinstance(r.start, int) and r.start >= 0 and r.length >= 0 for r in only(measured))
-    return bool(json.dumps([found.problems, found.dropped, found.services]))
+    assert not any(out_of_bounds(r.start, r.length) for r in only(measured))
+    return bool(json.dumps([found.problems, found.dropped]))
 
 
 @settings(max_examples=400, deadline=None)

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 from bridge.notation import read_amount
 from bridge.usage import LAST as LAST_MILLIS
 from bridge.usage import LONGEST as LONGEST_MILLIS
-from bridge.usage import Reading
+from bridge.usage import Reading, out_of_bounds
 from bridge.wire.greenbutton.codes import ReadingType, quality
 
 LARGEST = 2**63 - 1  # that is kept as a number
@@ -277,14 +277,25 @@ def to_readings(columns: Columns, what: ReadingType, dropped: Counter[str]) -> l
     if None in lengths:
         known = what.length and what.length * 1000
         lengths = [known if length is None else length for length in lengths]
-        dropped[NO_DURATION] += lengths.count(None)
+        if missing := lengths.count(None):
+            dropped[NO_DURATION] += missing
     if any(exponents) or what.exponent:
         exponents = [exponent + what.exponent for exponent in exponents]
     if what.quality:
         qualities = [said or what.quality for said in qualities]
-    readings = zip(starts, lengths, values, exponents, qualities, costs, strict=True)
-    return (
-        [_reading(r) for r in readings if r[1] is not None]
-        if None in lengths
-        else list(map(_reading, readings))
-    )
+    rows = zip(starts, lengths, values, exponents, qualities, costs, strict=True)
+    found = list(map(_reading, rows))
+    longest = max((length or 0 for length in lengths), default=0)
+    if None not in lengths and longest <= LONGEST_MILLIS and max(starts) + longest <= LAST_MILLIS:
+        return found
+    kept = []
+    for reading in found:
+        if reading.length is None:
+            continue
+        if reading.length > LONGEST_MILLIS:
+            dropped[TOO_LONG] += 1
+        elif out_of_bounds(reading.start, reading.length):
+            dropped[START_OUT_OF_REASON] += 1
+        else:
+            kept.append(reading)
+    return kept

@@ -31,10 +31,6 @@ QUALITIES = {
     "10": "questionable", "11": "derived", "12": "projected", "13": "mixed", "14": "raw",
     "15": "weather_normalized", "16": "other", "17": "validated", "18": "verified", "19": "billing",
 }  # fmt: skip
-SERVICES = {
-    "0": "electricity", "1": "gas", "2": "water", "3": "time", "4": "heat", "5": "refuse",
-    "6": "sewerage", "7": "rates", "8": "tv_licence", "9": "internet",
-}  # fmt: skip
 _POWER = frozenset({"W", "VA", "VAR"})
 # What is measured, where it is neither an amount nor power: by the code, or else by the unit
 KINDS = {
@@ -100,7 +96,7 @@ def read_reading_type(said: Mapping[str, str]) -> ReadingType | None:
     fields = {name: code(text) for name, text in said.items()}
     unit, power = kept_unit(_unit(fields.get("uom", "")))
     length = fields.get("intervalLength", "")
-    seconds = int(length) if length.isdigit() and length != "0" else None
+    seconds = int(length) if length.isascii() and length.isdigit() and length != "0" else None
     currency = fields.get("currency", "0") or "0"
     flow = fields.get("flowDirection", "")
     return ReadingType(

@@ -52,6 +52,18 @@ def check(name: str, file: BinaryIO) -> None:
     raise WireError(f"{name}: has nothing but comments in {FURTHEST} bytes; {RIGHT}")
 
 
+def refusal(name: str, opened: Opened) -> str | None:
+    """Return why a file cannot be read as a Green Button file; None where it can."""
+    try:
+        with opened() as file:
+            check(name, file)
+    except WireError as error:
+        return str(error)
+    except OSError as error:
+        return f"{name}: cannot be read ({error.strerror})"
+    return None
+
+
 def in_order(files: Sequence[tuple[str, Opened]]) -> list[tuple[str, Opened]]:
     """Return the files, checked, those without readings first: they say what the others hold."""
     first: list[tuple[str, Opened]] = []

@@ -7,7 +7,7 @@ stays unknown.
 
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
@@ -21,7 +21,7 @@ from bridge.errors import WireError
 from bridge.notation import LAST_YEAR, read_time
 from bridge.usage import USAGE, Measured, Origin, Reading, Stream
 from bridge.wire.greenbutton.blocks import BLOCK, Blocks, Columns, Locals, to_readings
-from bridge.wire.greenbutton.codes import SERVICES, UNTYPED, ReadingType, code, read_reading_type
+from bridge.wire.greenbutton.codes import UNTYPED, ReadingType, read_reading_type
 from bridge.wire.greenbutton.feed import Growing, Opened, in_order
 from bridge.wire.greenbutton.links import Book, Definitions, Links, Place, meter_of, place_of
 from bridge.wire.greenbutton.spool import Spool
@@ -54,8 +54,9 @@ class _Held(NamedTuple):
 class Files:
     """What one command or upload reads together.
 
-    `meter` names the usage point that is met first; others are `meter/` and the last part of
-    their path. `zone` is the meter's, where it is known, and is compared with what files say.
+    `meter` names the usage point that is met first, and what nobody says the usage point of;
+    others are `meter/` and the last part of their path. `named` are usage points that have a
+    name already. `zone` is the meter's, where it is known, and is compared with what files say.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class Files:
         *,
         meter: str | None = None,
         zone: str | None = None,
+        named: Mapping[str, str] | None = None,
         temporary: Callable[[], IO[bytes]] = tempfile.TemporaryFile,
     ) -> None:
         self.dropped: Counter[str] = Counter()  # reason → readings that were left out
-        self.meters: dict[str, str] = {}  # path of a usage point → what its readings are kept by
+        # Path of a usage point → what its readings are kept by
+        self.meters: dict[str, str] = dict(named or {})
         self._meter, self._zone = meter, zone
         self._problems: dict[str, None] = {}
         self._untold = 0
@@ -91,13 +94,6 @@ class Files:
         told, more = list(self._problems), self._untold
         more += len(told[TOLD:])
         return [*told[:TOLD], *([f"and {more} more"] if more else [])]
-
-    @property
-    def services(self) -> dict[str, str]:
-        """Return what each meter that was read measures: electricity, gas, water."""
-        alone = len(self.meters) == 1
-        said = {name: self._book.service(path, alone) for path, name in self.meters.items()}
-        return {name: SERVICES.get(c, f"service-{c}") for name, c in said.items() if c}
 
     def read(self, files: Sequence[tuple[str, Opened]]) -> Iterator[Measured]:
         """Yield what is measured in files, each with its name and a function that opens it.
@@ -201,9 +197,7 @@ class Files:
         elif kind == "MeterReading":
             mine.add_reading(links)
         elif kind == "UsagePoint":
-            service = next((c for c in thing if self._local[c.tag] == "ServiceCategory"), thing)
-            identity = identity.removeprefix("urn:uuid:")
-            mine.add_point(links, identity, code(self._fields(service).get("kind")))
+            mine.add_point(links, identity.removeprefix("urn:uuid:"))
         elif kind == "LocalTimeParameters":
             year = (self._said(updated) or RECENT).year
             for oddity in oddities(self._fields(thing), self._zone, year):
@@ -244,7 +238,7 @@ class Files:
         point = place.point
         if point is None:
             found = self._book.point_of(number, place)
-            point = (found and (found.path or found.id)) or PurePath(self._names[number]).stem
+            point = found and (found.path or found.id)
         what = self._book.type_of(number, place)
         if what:
             return _Known(self._stream(number, point, what), what)
@@ -266,9 +260,13 @@ class Files:
                 found[place.point].add(place.readings[:1])
         return found
 
-    def _stream(self, number: int, point: str, what: ReadingType) -> Stream:
+    def _stream(self, number: int, point: str | None, what: ReadingType) -> Stream:
         name = self._names[number]
-        meter = self.meters.get(point) or self._named(name, point)
+        if not point and self._meter is not None:
+            meter = self._meter
+        else:
+            point = point or PurePath(name).stem
+            meter = self.meters.get(point) or self._named(name, point)
         stream = Stream(meter, what.direction, what.kind, what.unit, what.currency)
         if not stream.unit and what.details:
             self._tell(f"{name}: says no unit of what {meter} measures")

@@ -50,7 +50,6 @@ class UsagePoint(NamedTuple):
 
     path: str | None
     id: str
-    service: str
 
 
 @dataclass
@@ -83,12 +82,12 @@ class Definitions:
         for path in map(path_of, links.related):
             self.blocks.setdefault(path, own[0])
 
-    def add_point(self, links: Links, identity: str, service: str) -> None:
+    def add_point(self, links: Links, identity: str) -> None:
         """Add a UsagePoint."""
         around = [*map(path_of, links.own), *map(path_of, links.up), *map(path_of, links.related)]
         path = point_of(around)
         key = path or identity or f"#{len(self.points)}"
-        self.points.setdefault(key, UsagePoint(path, identity, service))
+        self.points.setdefault(key, UsagePoint(path, identity))
         for near in around:
             self._near.setdefault(near, key)
 
@@ -196,14 +195,8 @@ class Book:
         reading = self._reading(number, place)
         if reading and reading.point:
             found = self._points.find(number, reading.point)
-            return found or UsagePoint(reading.point, "", "")
+            return found or UsagePoint(reading.point, "")
         return self._points.only_in(number) or self._points.only
-
-    def service(self, path: str, alone: bool) -> str | None:
-        """Return what a usage point supplies, or what the only one does, by whatever path."""
-        said = [d.points[path].service for d in self.files if path in d.points]
-        only = self._points.only if alone else None
-        return next(filter(None, said), only.service if only else None)
 
     def _reading(self, number: int, place: Place) -> MeterReading | None:
         known = (self._blocks.find(number, path) for path in place.paths)
