@@ -58,8 +58,11 @@ class Progress:
         return without(within(self.covered, since, FOREVER), self.asked)
 
     def answered(self, span: Span) -> Self:
-        """Return what holds after something was asked for and answered."""
-        return replace(self, asked=joined([*self.asked, span]))
+        """Return what holds after something was asked for and answered.
+
+        Where nothing was said to be there, there may be something later.
+        """
+        return replace(self, asked=joined([*self.asked, *within(self.covered, *span)]))
 
     def news(self, covered: Sequence[Span], back: timedelta, *, said: bool) -> Self:
         """Return what holds where there may be more: the last of it is asked for once more.

@@ -5,7 +5,7 @@ Enumerations are open: a status, a note or a kind of event that nobody knows is 
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -177,6 +177,17 @@ def read_event(document: Document) -> Event:
     )
 
 
+def read_events(documents: Iterable[Any]) -> tuple[list[Event], list[str]]:
+    """Return events, and what is wrong with those that cannot be read."""
+    events, problems = [], []
+    for document in documents:
+        try:
+            events.append(read_event(document if isinstance(document, dict) else {}))
+        except WireError as error:
+            problems.append(str(error))
+    return events, problems
+
+
 def read_webhook(body: bytes, headers: Mapping[str, str], secret: str) -> list[Event]:
     """Read the events of a webhook; raise WireError where it is not signed with the secret.
 
@@ -192,7 +203,7 @@ def read_webhook(body: bytes, headers: Mapping[str, str], secret: str) -> list[E
     events = read_document(body).get("events")
     if not isinstance(events, list):
         raise WireError("there is no list of events")
-    return [read_event(event) for event in events if isinstance(event, dict)]
+    return read_events(events)[0]
 
 
 def read_uids(document: Document, key: str) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from bridge.config import read_settings
 from bridge.errors import SettingsError
+from bridge.notation import day_span
 from bridge.sources import UtilityAPI
 from bridge.usage import Stream, UsageQuestion
 from tests.peers import SimClock, eventually, started
@@ -32,6 +33,7 @@ from tests.utilityapi import (
 NOON = datetime(2026, 7, 1, 19, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 IMPORT = Stream("home/m1", "import")
+BESIDE = 25 * HOUR  # of both sides of a window is asked for, too
 
 
 @pytest.fixture
@@ -93,8 +95,10 @@ async def test_what_is_there_is_kept_exactly_newest_first_in_windows(peer, scene
     assert set(scene.said) == {NOON}
     edges = [tuple(map(datetime.fromisoformat, window)) for window in peer.windows()]
     assert edges == [
-        (start + 62 * DAY, NOON), (start + 31 * DAY, start + 62 * DAY), (start, start + 31 * DAY),
-    ]  # fmt: skip
+        (start + 62 * DAY - BESIDE, NOON),
+        (start + 31 * DAY - BESIDE, start + 62 * DAY + BESIDE),
+        (start, start + 31 * DAY + BESIDE),
+    ]
     assert scene.state("home/m1") == "ok"
     assert scene.job.warning is None
 
@@ -155,8 +159,8 @@ async def test_news_has_the_last_week_fetched_again_with_its_corrections(
         peer.collect("m1", late, name="m1-0")
         await scene.passing(10 * MINUTE)
         assert peer.windows()[before:] == [
-            ("2026-06-23T19:00:00Z", "2026-07-01T07:00:00Z"),
-        ]  # a week before what was there, to what is there now
+            ("2026-06-22T18:00:00Z", "2026-07-01T07:00:00Z"),
+        ]  # a week and a day before what was there, to what is there now
         values = dict(scene.values(IMPORT))
         assert len(values) == 24 * 19 + 12
         assert {values[start + 18 * DAY + n * HOUR] for n in range(24)} == {Decimal(9)}
@@ -439,7 +443,7 @@ async def test_a_window_that_always_fails_hides_no_other(peer, scene, source, cl
     async with scene.running(source()):
         await scene.passing(6 * HOUR)
     assert len(scene.values(Stream("home/m2", "import"))) == 24 * 93
-    assert len(scene.values(IMPORT)) == 24 * 62
+    assert len(scene.values(IMPORT)) == 24 * 62 + 2 * 25  # what is beside it came with others
     assert "not JSON" in scene.job.warning
 
 
@@ -580,6 +584,90 @@ async def test_a_meter_that_was_exchanged_goes_on_as_one(peer, scene, source):
     assert len(scene.values(IMPORT)) == 48
 
 
+async def test_a_meter_that_comes_beside_another_takes_nothing_from_it(peer, scene, source):
+    peer.install("m1")
+    peer.collect("m1", hours(NOON - 10 * DAY, 10 * 24, value=1, number="A"))
+    async with scene.running(source()):
+        await scene.passing(3 * MINUTE)
+        both = [point("fwd", 1, number="A"), point("fwd", 2, number="B")]
+        peer.collect("m1", [reading(NOON + n * HOUR, both, HOUR) for n in range(5)])
+        await scene.until(lambda: scene.job.warning)
+        assert "is meter A; others are beside it now" in scene.job.warning
+        await scene.passing(HOUR)
+    assert len(scene.values(IMPORT)) == 10 * 24 + 5
+    assert [v for _, v in scene.values(Stream("home/m1/B", "import"))] == [2] * 5
+    assert set(scene.readings) == {IMPORT, Stream("home/m1/B", "import")}
+
+
+@pytest.mark.parametrize("history", ["730d", "90d"])
+async def test_days_of_a_place_across_a_windows_edge_are_not_lost(peer, scene, source, history):
+    peer.install("m1")
+    peer.whole_chunks = True
+    days = [day_span((NOON - n * DAY).date(), "America/Los_Angeles") for n in range(200, 0, -1)]
+    for begin, end in days:
+        peer.collect("m1", hours(begin, (end - begin) // HOUR), tell=False)
+    async with scene.running(source(history=history)):
+        await scene.passing(2 * HOUR)
+        assert scene.job.warning is None
+    since = NOON - {"730d": 730 * DAY, "90d": 89 * DAY}[history]
+    kept = {start for start, _ in scene.values(IMPORT)}
+    assert [b for b, _ in days if b >= since and b not in kept] == []
+
+
+async def test_a_gap_that_is_filled_later_is_asked_for(peer, scene, source):
+    peer.install("m1")
+    peer.whole_chunks = True
+    peer.collect("m1", hours(NOON - 100 * DAY, 24 * 50), name="old")
+    peer.collect("m1", hours(NOON - 40 * DAY, 24 * 40), name="new")
+    gap = [[local(NOON - 100 * DAY), local(NOON - 50 * DAY)], [local(NOON - 40 * DAY), local(NOON)]]
+    peer.meters["m1"]["interval_coverage"] = gap
+    async with scene.running(source()):
+        await scene.passing(2 * HOUR)
+        assert len(scene.values(IMPORT)) == 24 * 90
+        peer.collect("m1", hours(NOON - 50 * DAY, 24 * 10), name="between")
+        await scene.passing(2 * HOUR)
+    assert len(scene.values(IMPORT)) == 24 * 100
+
+
+async def test_what_cannot_be_read_stops_nobody_else(peer, scene, source):
+    peer.install("m1")
+    peer.collect("m1", hours(NOON - DAY, 24))
+    async with scene.running(source()):
+        await scene.passing(3 * MINUTE)
+        peer.meters["m1"]["interval_coverage"], had = "?", peer.meters["m1"]["interval_coverage"]
+        peer.meters["m1"]["authorization_uid"] = ["?"]
+        peer.happen("meter_intervals_added", "m1")
+        await scene.until(lambda: scene.job.warning)
+        assert scene.state("home/m1") == "ok"
+        peer.meters["m1"] |= {"interval_coverage": had, "authorization_uid": "a1"}
+        peer.collect("m1", hours(NOON, 12))
+        peer.happen("odd", "")
+        peer.events[0]["meter_uid"] = ""
+        await scene.passing(HOUR)
+        assert scene.job.warning == "events: '' is not a uid"
+    assert len(scene.values(IMPORT)) == 36
+
+
+async def test_a_reading_out_of_all_time_stops_nobody(peer, scene, source):
+    peer.install("m1")
+    peer.install("m2")
+    peer.collect("m1", hours(datetime(1969, 1, 1, tzinfo=UTC), 1), tell=False)
+    peer.collect("m1", hours(NOON - DAY, 24))
+    peer.meters["m1"]["interval_coverage"] = [[local(NOON - DAY), local(NOON)]]
+    peer.chunks["m1"] = [
+        {**peer.chunks["m1"][1], "readings": [r for c in peer.chunks["m1"] for r in c["readings"]]}
+    ]
+    peer.collect("m2", hours(NOON - DAY, 24))
+    peer.fail = lambda path, query: (
+        peer._page(path, [peer.chunks["m1"][0]], query) if query.get("meters") == "m1" else None
+    )
+    async with scene.running(source()):
+        await scene.until(lambda: scene.job.warning)
+        assert "before 1970" in scene.job.warning
+        await scene.passing(10 * MINUTE)
+    assert len(scene.values(IMPORT)) == len(scene.values(Stream("home/m2", "import"))) == 24
+
+
 async def test_bills_are_kept_with_what_they_cost(peer, scene, source):
     start, end = NOON - 70 * DAY, NOON - 40 * DAY
     peer.install("m1")
@@ -603,10 +691,10 @@ async def test_history_goes_as_far_back_as_is_wanted_and_grows_with_the_wish(pee
     peer.collect("m1", hours(NOON - 50 * DAY, 24 * 50))
     async with scene.running(source(history="10d")):
         await scene.passing(5 * MINUTE)
-    assert [start for start, _ in peer.windows()] == ["2026-06-21T00:00:00Z"]
+    assert [start for start, _ in peer.windows()] == ["2026-06-19T23:00:00Z"]
     async with scene.running(source(history="30d")):
         await scene.passing(5 * MINUTE)
-    assert peer.windows()[1:] == [("2026-06-01T00:00:00Z", "2026-06-21T00:00:00Z")]
+    assert peer.windows()[1:] == [("2026-05-30T23:00:00Z", "2026-06-22T01:00:00Z")]
 
 
 def signed(body, secret="shared", salt="s"):  # noqa: S107 -- made up

@@ -1,5 +1,6 @@
 """UtilityAPI's own API as it wants to be asked: paces, pages, and what its refusals mean."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from datetime import timedelta
 from http import HTTPStatus
@@ -53,15 +54,15 @@ class Api:
         for _ in range(MOST_PAGES):
             if following is None:
                 return
-            page = self.read(path, await self.get(path, following), key)
+            page = await self._read(path, await self.get(path, following), key)
             yield page
             following = self.after(path, following, page)
 
     @staticmethod
-    def read(path: str, body: bytes, key: str) -> Page:
-        """Return a page of a list; raise SourceError where it is none."""
+    async def _read(path: str, body: bytes, key: str) -> Page:
         try:
-            return read_page(body, key)
+            # Off the event loop: a page of a thousand meters would hold it up.
+            return await asyncio.to_thread(read_page, body, key)
         except WireError as error:
             raise SourceError(f"{path}: {error}") from error
 

@@ -25,6 +25,7 @@ DOWNLOADED = "downloaded"  # the mark of when something was downloaded last
 INTERVALS, BILLS = "intervals", "bills"
 LONGEST_WINDOW = 31  # days
 DAY = 86_400_000  # milliseconds
+BESIDE = 25 * 3_600_000  # of both sides, for a chunk of a local day across a window's edge
 UNREADY = "{}: not all is ready at UtilityAPI yet"
 T = TypeVar("T")
 
@@ -141,14 +142,16 @@ class Downloads:
     async def _intervals(self, piece: Window, doubts: list[str]) -> AsyncGenerator[Batch, None]:
         """Yield the readings of a window.
 
-        It is not said whether a chunk that lies only partly in a window is answered. Where
-        nothing comes of what is said to be there more is asked for, and at last everything.
+        It is not said whether a chunk that lies only partly in a window is answered: a day of
+        both sides is asked for, too. Where nothing comes of what is said to be there more is
+        asked for, and at last everything.
         """
         covered, answered = self._progress(piece).covered, piece.span
         for span in self._widened(piece.span, covered):
             answered, seen = span, list[Span]()
-            async for page, chunks in self._pages(INTERVALS, read_intervals, piece, span, doubts):
-                for batch in self._measured(piece, chunks, seen):
+            asked = max(span[0] - BESIDE, covered[0][0]), min(span[1] + BESIDE, covered[-1][1])
+            async for page, chunks in self._pages(INTERVALS, read_intervals, piece, asked, doubts):
+                for batch in self._measured(piece, chunks, seen, doubts):
                     yield batch
                 if page.incomplete:
                     doubts.append(UNREADY.format(piece.label))
@@ -166,19 +169,25 @@ class Downloads:
         yield from dict.fromkeys((span, wider, everything))
 
     def _measured(
-        self, piece: Window, chunks: Sequence[Chunk], seen: list[Span]
+        self, piece: Window, chunks: Sequence[Chunk], seen: list[Span], doubts: list[str]
     ) -> Iterator[Batch]:
-        """Yield what chunks say; of a service with several meters each by its own name."""
-        if any(chunk.several for chunk in chunks):
-            self._records[piece.uid] = replace(self._records[piece.uid], several=True)
-        several = self._records[piece.uid].several
-        for chunk in chunks:
-            if chunk.meter != piece.uid:
-                continue
+        """Yield what chunks say; of a service with several meters each by its own name.
+
+        What was said by itself, before others came beside it, keeps the name that it had.
+        """
+        ours = [chunk for chunk in chunks if chunk.meter == piece.uid]
+        self._records[piece.uid] = record = _apart(self._records[piece.uid], ours)
+        if record.several and record.alone:
+            numbers = ", ".join(record.alone)
+            doubts.append(
+                f"{piece.label}: is meter {numbers}; others are beside it now, each kept as"
+                f" {piece.label}/NUMBER"
+            )
+        for chunk in ours:
             origin = Origin("utilityapi", self.name, chunk.uid)
             found = []
             for told, readings in chunk.readings.items():
-                apart = several and told.number
+                apart = record.several and told.number not in {"", *record.alone}
                 name = f"{piece.label}/{told.number}" if apart else piece.label
                 stream = Stream(name, told.direction, told.kind, told.unit)
                 found.append(Measured(stream, readings, origin, chunk.said))
@@ -234,6 +243,16 @@ class Downloads:
         now = str(millis(self._clock.now()))
         marks = {METER_MARK + piece.uid: record.write(), DOWNLOADED: now}
         return Batch(marks=marks, history=True)
+
+
+def _apart(record: Record, chunks: Sequence[Chunk]) -> Record:
+    """Return what is known of the meters of a service after it said more."""
+    if record.several:
+        return record
+    if any(chunk.several for chunk in chunks):
+        return replace(record, several=True)
+    numbers = {told.number for chunk in chunks for told in chunk.readings} - {""}
+    return replace(record, alone=tuple(sorted(numbers | set(record.alone))))
 
 
 def _missing(covered: Sequence[Span], span: Span, seen: Sequence[Span]) -> bool:

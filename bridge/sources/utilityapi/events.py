@@ -4,14 +4,13 @@ Events come newest first, though not strictly, and may be repeated. They are not
 delivered: a webhook of the same account may still owe them to somebody.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Self
 
-from bridge.errors import SourceError, WireError
 from bridge.notation import from_json, millis, to_json
 from bridge.sources.utilityapi.api import Api
-from bridge.wire.utilityapi import Event, read_event
+from bridge.wire.utilityapi import Event, read_events
 
 MOST_KNOWN = 2000  # events that are told from new ones
 # After these there may be more to download.
@@ -41,11 +40,13 @@ class Feed:
         """Return it as the text of a mark."""
         return to_json({"floor": self._floor, "known": list(self._known.items())})
 
-    async def news(self, api: Api, now: datetime) -> list[Event]:
+    async def news(self, api: Api, now: datetime, doubts: list[str]) -> list[Event]:
         """Return events that were not seen yet; the first time none, as all is looked at then."""
         found: dict[str, Event] = {}
         async for page in api.pages("events", "events", {}):
-            new = [e for e in _events(page.items) if self._is_new(e)]
+            events, problems = read_events(page.items)
+            doubts += [f"events: {problem}" for problem in problems]
+            new = [e for e in events if self._is_new(e)]
             found.update((e.uid, e) for e in new)
             if self._fresh or not new:
                 break
@@ -64,10 +65,3 @@ class Feed:
         if first or len(latest) < len(self._known):
             self._floor = latest[0][1]
         self._known = dict(latest)
-
-
-def _events(documents: Sequence[dict[str, object]]) -> list[Event]:
-    try:
-        return [read_event(document) for document in documents]
-    except WireError as error:
-        raise SourceError(f"events: {error}") from error

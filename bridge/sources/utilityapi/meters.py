@@ -106,8 +106,8 @@ class Meters:
                 yield batch
 
     async def _look(self, now_on: Round) -> Batch | None:
-        now_on.asks(EVENTS)
-        news = await self._feed.news(self._api, self._clock.now())
+        doubts = now_on.asks(EVENTS)
+        news = await self._feed.news(self._api, self._clock.now(), doubts)
         self._news += [event for event in news if self._wishes.concerns(event)]
         return None
 
@@ -118,12 +118,13 @@ class Meters:
             return None
         doubts, known = now_on.asks(METERS), {r.authorization for r in self._records.values()}
         meters, authorizations = await read_all(self._api, self._wishes, known, doubts)
-        states = []
+        unread, states = bool(doubts), []
         for meter in meters.values():
             found = authorizations.get(meter.authorization)
             states.append(self._stands(meter, found, now))
             self._update(meter, doubts, stopped=states[-1].state in STOPPED)
-        for uid in set(self._records) - set(meters):
+        # One that could not be read is not one that is gone.
+        for uid in set() if unread else set(self._records) - set(meters):
             self._records[uid] = record = replace(self._records[uid], stopped=True)
             found = authorizations.get(record.authorization)
             states.append(gone(self._wishes.meter_name(uid), uid, found, now))

@@ -41,6 +41,7 @@ class Record:
     authorization: str
     stopped: bool = False  # it may not be asked for any more
     several: bool = False  # it is several meters, told apart by their numbers
+    alone: tuple[str, ...] = ()  # numbers that were said while it was one meter
     turn: int = 0  # how often there was news of it
     intervals: Progress = field(default_factory=Progress)
     bills: Progress = field(default_factory=Progress)
@@ -54,4 +55,4 @@ class Record:
         """Return what `write` wrote."""
         said = from_json(text)
         parts = {name: Progress.read(said[name]) for name in ("intervals", "bills")}
-        return cls(**{**said, **parts})
+        return cls(**{**said, **parts, "alone": tuple(said.get("alone", ()))})
