@@ -155,6 +155,25 @@ async def test_where_it_is_not_known_whether_it_was_done_that_is_said(peer, run)
     assert "It may have been done" in await run("collect", "solar", "m1", "--pay", status=1)
 
 
+@pytest.mark.parametrize("how", ["cut", 201, 202])
+async def test_an_order_whose_answer_is_odd_may_have_been_done(peer, run, how):
+    peer.install("m1", is_activated=False)
+
+    async def odd(request, done):
+        if how == "cut":
+            reply = web.StreamResponse(headers={"Content-Length": "2000"})
+            await reply.prepare(request)
+            await reply.write(b'{"suc')
+            request.transport.close()
+            return reply
+        return web.Response(status=how, text=done.text)
+
+    peer.odd = odd
+    said = await run("collect", "solar", "house", "--pay", status=1)
+    assert "may have been done all the same" in said
+    assert len(peer.paid) == 1
+
+
 async def test_mistakes_are_said_before_anything_is_asked(peer, run, tmp_path):
     assert "there are: solar" in await run("collect", "lunar", "m1", "--pay", status=2)
     assert "neither the name nor the uid" in await run(

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,17 @@ def _store(config: Path) -> Path:
     return read_settings(config, files=False).store.path
 
 
+def _named(_: click.Context, __: click.Parameter, meter: str | None) -> str | None:
+    if meter is not None and not (meter.strip() and meter.isprintable() and len(meter) <= 256):
+        raise click.BadParameter("write a name of at most 256 letters, in one line")
+    return meter
+
+
 @command(importing, "greenbutton", example="openadr-bridge import greenbutton download.xml")
 @click.argument("files", nargs=-1, required=True,
                 type=click.Path(path_type=Path, exists=True, dir_okay=False))  # fmt: skip
-@click.option("--meter", help="The meter's name; else what the file calls the usage point.")
+@click.option("--meter", callback=_named,
+              help="The meter's name; else what the file calls the usage point.")  # fmt: skip
 def import_greenbutton(
     files: tuple[Path, ...], meter: str | None, config: Path, as_json: bool
 ) -> None:
@@ -97,6 +105,8 @@ def export_greenbutton(
 ) -> None:
     """Write a meter's readings as a Green Button file (ESPI XML), which reads back the same."""
     span = [None if said is None else _read_time(said) for said in (start, end)]
+    if span[0] and span[1] and span[1] <= span[0]:
+        raise BridgeError("--end: must be after --start")
     left_out = asyncio.run(_export(_store(config), meter, output, *span))
     lines = [f"{what}: left out" for what in left_out]
     result = {"file": str(output), "left_out": dict(left_out)}
@@ -112,12 +122,16 @@ async def _export(
         if not streams:
             raise BridgeError(f"there is no meter {meter!r}; `meter list` shows those there are")
         partial = output.with_name(output.name + ".partial")
-        with partial.open("wb") as file:
-            async for piece in green_button(
-                store.meters, streams, start, end, datetime.now(UTC), left_out
-            ):
-                file.write(piece)
-        partial.replace(output)
+        pieces = green_button(store.meters, streams, start, end, datetime.now(UTC), left_out)
+        try:
+            with partial.open("wb") as file:
+                async for piece in pieces:
+                    file.write(piece)
+            partial.replace(output)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink()
+            raise BridgeError(f"{output}: cannot be written ({error.strerror})") from error
     return left_out
 
 

@@ -18,11 +18,11 @@ import click
 from bridge.cli.common import command, say, table
 from bridge.clock import WallClock
 from bridge.config import read_settings
-from bridge.errors import BridgeError, SettingsError, Unreachable, WireError
+from bridge.errors import BridgeError, SettingsError, SourceError, WireError
 from bridge.model import Document
 from bridge.sources import UtilityAPI
 from bridge.sources.asking import read_secret
-from bridge.sources.utilityapi.api import Api, PaymentRequired, Trouble
+from bridge.sources.utilityapi.api import Api, PaymentRequired, Refused, TokenRefused
 from bridge.sources.utilityapi.meters import read_all
 from bridge.sources.utilityapi.states import state_of
 from bridge.wire.utilityapi import read_authorization, read_document, read_meter, read_uids
@@ -181,7 +181,9 @@ async def buy(api: Api, order: Order) -> list[str]:
             "UtilityAPI wants the account to be paid for first (402), and nothing was done. It"
             " cannot be paid for over the API: see to its prepaid balance at utilityapi.com"
         ) from error
-    except (Unreachable, Trouble, WireError) as error:
+    except (Refused, TokenRefused):
+        raise  # nothing was done
+    except (SourceError, WireError) as error:
         raise BridgeError(
             f"{error}. It may have been done all the same: look with `openadr-bridge utilityapi"
             " meters` before you ask again"

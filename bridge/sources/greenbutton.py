@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from pydantic import Field
+
 from bridge.errors import SettingsError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.notation import SomeTime, Zone, from_json, to_json
@@ -28,7 +30,7 @@ class GreenButton(QuietSource):
 
     kind: Literal["greenbutton"]
     folder: Path
-    meter: str | None = None
+    meter: str | None = Field(default=None, min_length=1, max_length=256)
     timezone: Zone | None = None
     every: SomeTime = timedelta(seconds=10)
 

@@ -292,8 +292,11 @@ class Reporting:
             return await self._memory.settle(running.key, update, self._clock.now())
         try:
             message = await self._ven.tell_report(update.body)
-        except Status as error:
-            lasting = error.status in _OF_THE_MESSAGE
+        except Unreachable:
+            self._updates.had_turn(running)  # if it is this very message, others go on
+            raise
+        except SourceError as error:
+            lasting = isinstance(error, Status) and error.status in _OF_THE_MESSAGE
             return await self._not_taken(running, update, str(error), lasting=lasting)
         code, said = code_of(message)
         if code != OK or message.type not in {"oadrUpdatedReport", "oadrResponse"}:

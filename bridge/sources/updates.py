@@ -82,6 +82,10 @@ class Updates:
     def was_told(self, running: Running, at: datetime) -> None:
         """Note that an update was taken."""
         self._told[running.key] = at
+        self.had_turn(running)
+
+    def had_turn(self, running: Running) -> None:
+        """Note that the turn is another report's."""
         self._turns[running.key] = next(self._count)
 
     def leave_gaps_out(self, running: Running, now: datetime) -> None:

@@ -45,7 +45,7 @@ class PostedReading(BaseModel):
 class UploadQuery(Query):
     """What `POST /api/v1/usage/import` can be told."""
 
-    meter: str | None = None
+    meter: Annotated[Word, Field(min_length=1)] | None = None
     name: str = "upload"
 
 

@@ -1,5 +1,6 @@
 """Reports to a VTN that goes away, fails, refuses and forgets."""
 
+import pytest
 from aiohttp import web
 
 from bridge.certificates import read_key
@@ -53,6 +54,20 @@ async def test_an_update_whose_answer_is_lost_is_sent_again_as_it_was(scene):
     first, second, third, *_ = scene.vtn.updates
     assert first == second == third
     assert scene.vtn.values() == {start: [n] for n, start in enumerate(edges(NOON, 4), 1)}
+
+
+@pytest.mark.parametrize("how", ["empty", "never came"])
+async def test_one_report_that_always_fails_keeps_no_other_from_its_turn(scene, how):
+    scene.vtn.wants = [wanted("bad", "R", granularity="PT30M", back="PT30M"), wanted("good", "R")]
+    scene.vtn.take = lambda xml: (
+        None if ">bad<" not in xml else web.Response(text="") if how == "empty" else how
+    )
+    async with scene.bridge(USAGE):
+        await scene.measure(NOON, [1] * 60)
+        await scene.passing(12 * HOUR, QUARTER)
+    assert len(scene.vtn.values(request="good")) >= 44
+    bad = {xml for _, xml in scene.vtn.updates if ">bad<" in xml}
+    assert bad, "it is tried all the same"
 
 
 async def test_an_update_survives_a_restart_as_it_was(scene):

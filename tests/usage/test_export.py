@@ -67,9 +67,16 @@ async def test_what_is_exported_reads_back_the_same(site, tmp_path):
     (tmp_path / "other" / "bridge.db").unlink()
     command(tmp_path / "other", "import", "greenbutton", str(tmp_path / "b.xml"))
     assert facts(tmp_path / "other" / "bridge.db", "alice-1") == again
-    assert "no meter" in command(
-        tmp_path, "export", "greenbutton", "nothing", "-o", "c.xml", status=1
-    )
+    for meter, file, *more, word in (
+        ("nothing", "c.xml", "no meter"),
+        ("alice-1", "none/c.xml", "cannot be written"),
+        ("alice-1", "c.xml", "--start", "soon", "write a time"),
+        ("alice-1", "c.xml", "--start", "2027-01-01T00:00:00Z", "--end", "2026-01-01T00:00:00Z", "must be after"),
+    ):  # fmt: skip
+        said = command(tmp_path, "export", "greenbutton", meter, "-o", file, *more, status=1)
+        assert (word in said, "Traceback" in said) == (True, False)
+    said = command(tmp_path / "other", "import", "greenbutton", "a.xml", "--meter", "", status=2)
+    assert "write a name" in said
 
 
 def command(folder, *words, status=0):

@@ -24,6 +24,10 @@ class PaymentRequired(SourceError):  # noqa: N818 -- reads as a fact at the rais
     """The account has no money, or is of a kind that may not do this."""
 
 
+class Refused(SourceError):  # noqa: N818 -- reads as a fact at the raise
+    """It will not do it: nothing was done."""
+
+
 class Trouble(SourceError):  # noqa: N818 -- reads as a fact at the raise
     """It failed at its end; to ask for less may help."""
 
@@ -105,10 +109,11 @@ class Api:
             case HTTPStatus.PAYMENT_REQUIRED:
                 return PaymentRequired(f"{path}: the account has to be paid for first (402)")
             case HTTPStatus.NOT_FOUND:
-                return SourceError(f"{path}: is not there, or not to be seen with this token (404)")
+                return Refused(f"{path}: is not there, or not to be seen with this token (404)")
             case HTTPStatus.TOO_MANY_REQUESTS:
-                return SourceError("was asked too often (429)", wait or PATIENCE)
+                return Refused("was asked too often (429)", wait or PATIENCE)
             case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 return Trouble(f"{path}: {answer.error}", wait)
         said = read_problem(answer.body)
-        return SourceError(f"{path}: {answer.error}{said and f' ({said})'}", wait)
+        kind = Refused if answer.status >= HTTPStatus.BAD_REQUEST else SourceError
+        return kind(f"{path}: {answer.error}{said and f' ({said})'}", wait)
