@@ -309,7 +309,12 @@ class _Following:
         self, ask: Asking, around: Surroundings, piece: Window, doubts: list[str]
     ) -> AsyncGenerator[Batch, None]:
         """Yield what is said of past days, and the mark that they were asked for."""
-        measured = await self._ask(piece.account, piece.first, piece.last, doubts)
+        try:
+            measured = await self._ask(piece.account, piece.first, piece.last, doubts)
+        except Denied as error:
+            if error.state != "unknown":
+                raise
+            return  # there was no such contract then, it seems: it is asked again in a day
         mark = piece.account.mark
         self._progress[mark] = progress = self._progress[mark].answered(piece.span)
         yield Batch(measured=measured, marks={mark: to_json(asdict(progress))}, history=True)

@@ -202,6 +202,8 @@ async def _work_off(
     """Yield the backlog until a round is due; what fails is put off with all that follows it."""
     put_off: set[Any] = set()
     pieces = await source.backlog(around) if not now_on.retry_after else ()
+    for old in {piece for piece, day in tried.items() if day != around.clock.now().date()}:
+        del tried[old]
     left = {f"{PAST}{piece}" for piece in pieces}
     for name in {n for n in now_on.said if n.startswith(PAST)} - left:
         del now_on.said[name]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from bridge.config import read_settings
 from bridge.errors import SettingsError
-from bridge.notation import day_span
+from bridge.notation import day_span, write_time
 from bridge.sources import Customer
 from bridge.store import clients
 from bridge.store.files import beside
@@ -471,3 +471,20 @@ def test_a_mistake_in_an_id_is_told_without_showing_it(tmp_path, wrong):
     (found,) = read_settings(settings).sources
     assert found.secret_file == tmp_path / "secret"
     assert found.accounts[0].contract == CONTRACT
+
+
+async def test_days_before_the_contract_are_no_trouble(peer, scene, source, clock):
+    peer.sign_up()
+    peer.measure(NOON - 10 * DAY, used(240))
+
+    def fail(path, _, query):
+        early = path == "customer/usage" and query["end"] < write_time(NOON - 10 * DAY)
+        return web.json_response({"message": "Not found"}, status=404) if early else None
+
+    peer.fail = fail
+    async with scene.running(source(history="40d")):
+        await scene.passing(2 * DAY)
+        assert len(scene.values(IMPORT)) == 240
+        assert (scene.job.warning, scene.job.problem) == (None, None)
+        early = [q for *_, q in peer.asked if q and q.get("end", "9") < write_time(NOON - 10 * DAY)]
+        assert 2 <= len(early) <= 2 * 3, "each window once a day"

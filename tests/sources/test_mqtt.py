@@ -2,9 +2,12 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import aiomqtt
 
+from bridge.usage import Measured, Origin, Stream, UsageQuestion
+from bridge.wire.readings import reading
 from tests.peers import eventually, kept_readings
 
 NOON = datetime(2027, 3, 14, 12, tzinfo=UTC)
@@ -66,10 +69,42 @@ async def test_what_is_no_reading_is_told_and_stops_nothing(
     await broker.start()
     async with bridge(settings([source(broker)])) as running:
         await subscribed(running)
-        bad = ["", "{", "[1]", message(0, value="much"), message(1, start="noon"), b"\xff\xfe"]
+        bad = ["", "{", "[1]", message(0, value="much"), message(1, start="noon"), b"\xff\xfe",
+               message(1, start="0001-01-01T00:00:00Z", end="0001-01-01T00:01:00Z")]  # fmt: skip
         await publish(broker, *bad, message(2))
         await eventually(lambda: len(kept_readings(path)) == 1)
         told = [e["problem"] for e in logged if e["event"] == "a message is no reading"]
         assert len(told) == len(bad)
         assert any("value: is not an amount" in t for t in told)
+    await broker.stop()
+
+
+async def test_a_retained_message_holds_where_nothing_else_is_known(
+    settings, bridge, mosquitto, tmp_path
+):
+    broker = mosquitto()
+    await broker.start()
+    async with aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.publish("meters/m", message(8), qos=1, retain=True)
+    made = settings([source(broker)])
+
+    async def amount(running):
+        (stream,) = await running.store.meters.streams(UsageQuestion())
+        (found,) = await running.store.meters.readings(stream, NOON, NOON + 60 * MINUTE, 10)
+        return found.value
+
+    async with bridge(made) as running:
+        await eventually(lambda: kept_readings(running.store.path))
+        assert await amount(running) == 1
+        start = NOON + 8 * MINUTE
+        corrected = reading(start, start + MINUTE, Decimal(2))
+        said = Measured(Stream("m", "import"), [corrected], Origin("api"))
+        await running.store.meters.keep([said], datetime.now(UTC), durable=True)
+    async with bridge(made) as running:  # the broker says it again
+        await subscribed(running)
+        await publish(broker, message(9))
+        await eventually(lambda: len(kept_readings(running.store.path)) == 2)
+        (stream,) = await running.store.meters.streams(UsageQuestion())
+        found = await running.store.meters.readings(stream, NOON, NOON + 60 * MINUTE, 10)
+        assert [r.value for r in found] == [2, Decimal("1.125")]
     await broker.stop()

@@ -196,6 +196,17 @@ async def test_a_bill_beside_hours_costs_its_own_row(store):
     assert await sums(store, start, start + 120 * DAY) == [90 * 24]
 
 
+async def test_readings_are_taken_back_day_by_day_and_not_one_by_one(store):
+    hours = run(T0, HOUR, range(24 * 60))
+    await keep(store, said(hours))
+    asked = []
+    with beside(store.path) as db:
+        db.conn.set_trace_callback(asked.append)
+        usage.withdraw(db, Stream("m", "import"), [r[:2] for r in hours[12:]], FILE, T0 + DAY)
+    assert len(asked) < 60 * 12, "some statements for each day"
+    assert len(kept_readings(store.path)) == 12
+
+
 async def test_what_is_of_an_instant_is_said_once_too(store):
     kind = Stream("m", "net", "demand", "KW")
     await keep(store, said([reading(T0, timedelta(0), 5)], kind))
