@@ -252,9 +252,9 @@ class UsageStore(Protocol):
         """
 
     async def coverage(
-        self, stream: StreamInfo, start: datetime | None, end: datetime | None
+        self, stream: StreamInfo, start: datetime | None, end: datetime | None, limit: int
     ) -> list[Stretch]:
-        """Return the stretches of time, in order, of which there are readings."""
+        """Return the first stretches of time, in order, of which there are readings."""
 
     async def trace(self, stream: StreamInfo, start: datetime, end: datetime) -> list[Known]:
         """Return readings of [start, end) that do not hold any more, the oldest first."""

@@ -104,12 +104,12 @@ class Meters:
         return await self._file.read(lambda db: list(_parts(db, stream, wanted, limit)))
 
     async def coverage(
-        self, stream: StreamInfo, start: datetime | None, end: datetime | None
+        self, stream: StreamInfo, start: datetime | None, end: datetime | None, limit: int
     ) -> list[Stretch]:
-        """Return the stretches of time, in order, of which there are readings."""
+        """Return the first stretches of time, in order, of which there are readings."""
         lo = -(10**15) if start is None else millis(start)
         hi = 10**15 if end is None else millis(end)
-        return await self._file.read(lambda db: _coverage(db, stream, lo, hi))
+        return await self._file.read(lambda db: _coverage(db, stream, lo, hi, limit))
 
     async def trace(self, stream: StreamInfo, start: datetime, end: datetime) -> list[Known]:
         """Return readings of [start, end) that do not hold any more, the oldest first."""
@@ -353,15 +353,19 @@ def _at(readings: Sequence[Metered], start: int) -> int:
     return bisect_left(readings, start, key=lambda r: r.start)
 
 
-def _coverage(db: Any, stream: StreamInfo, lo: int, hi: int) -> list[Stretch]:
+def _coverage(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list[Stretch]:
     found: list[list[int]] = []
     for start, end in known_spans(db, stream.id, lo, hi):
+        if end <= lo or start >= hi or start == end:
+            continue
         if found and start <= found[-1][1]:
             found[-1][1] = max(found[-1][1], end)
+        elif len(found) == limit:
+            break
         else:
             found.append([start, end])
     clipped = ((max(start, lo), min(end, hi)) for start, end in found)
-    return [Stretch(from_millis(a), from_millis(b)) for a, b in clipped if a < b]
+    return [Stretch(from_millis(a), from_millis(b)) for a, b in clipped]
 
 
 def _trace(db: Any, stream: StreamInfo, lo: int, hi: int) -> list[Known]:

@@ -21,6 +21,7 @@ from bridge.wire import posted
 
 WRITE = ("operate", "write_reports")
 PIECE = 256 * 1024  # bytes of an upload that are held in memory
+PATIENCE, SLOWEST = 60.0, 10_000  # seconds that an upload may stand still; bytes a second
 
 Word = Annotated[str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 # Takes in a file: where it lies, what it is called, whose meter it is (if that is said)
@@ -67,7 +68,7 @@ class Intake:
                   "Readings, as JSON or CSV: all are kept, or none", body=PostedReading,
                   answers=(200, 400, 415)),
             Route("POST", "/api/v1/usage/import", self.upload, "operate",
-                  "A Green Button file (ESPI XML)", UploadQuery, answers=(200, 400, 413)),
+                  "A Green Button file (ESPI XML)", UploadQuery, answers=(200, 400, 408, 413)),
         ]  # fmt: skip
 
     async def readings(self, request: web.Request) -> web.Response:
@@ -112,13 +113,18 @@ class Intake:
         )
         if (request.content_length or 0) > self._largest:
             raise too_large
-        size = 0
-        with path.open("wb") as file:
-            async for piece in request.content.iter_chunked(PIECE):
-                size += len(piece)
-                if size > self._largest:
-                    raise too_large
-                await asyncio.to_thread(file.write, piece)
+        size, began = 0, asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(PATIENCE) as limit:
+                with path.open("wb") as file:
+                    async for piece in request.content.iter_chunked(PIECE):
+                        size += len(piece)
+                        if size > self._largest:
+                            raise too_large
+                        await asyncio.to_thread(file.write, piece)
+                        limit.reschedule(began + PATIENCE + size / SLOWEST)
+        except TimeoutError as error:
+            raise Problem(408, "the file comes too slowly, or not at all") from error
 
 
 def _read(content_type: str, body: bytes, caller: Caller) -> list[Measured]:

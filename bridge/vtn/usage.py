@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -24,6 +24,7 @@ from bridge.usage import (
     ContractStore,
     Known,
     StreamInfo,
+    Stretch,
     UsageQuestion,
     UsageStore,
     owned,
@@ -35,6 +36,7 @@ from bridge.vtn.times import FIRST_YEAR, LAST_YEAR, Time
 from bridge.web import CALLER, Problem, Query, Route, read_query, reply_tagged
 
 LONGEST_PAGE = 10_000
+EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 AT_ONCE = 500  # buckets that are worked out together
 SECOND = timedelta(seconds=1)
 RAW = "usage:raw"
@@ -87,6 +89,8 @@ class CoverageQuery(Query):
     contract: str | None = None
     start: Time | None = None
     end: Time | None = None
+    limit: int = Field(1000, ge=1, le=LONGEST_PAGE)
+    cursor: str | None = None
 
 
 _Rows = tuple[StreamInfo, list[Document]]
@@ -131,24 +135,19 @@ class Usage:
         query: CoverageQuery = read_query(request, CoverageQuery)
         _check_span(query.start, query.end)
         streams, _ = await self._streams(request[CALLER], query)
-        found = [await self._covered(s, query.start, query.end) for s in streams]
-        return await _list_reply(found)
-
-    async def _covered(
-        self, stream: StreamInfo, start: datetime | None, end: datetime | None
-    ) -> Document:
-        found = await self._store.coverage(stream, start, end)
-        seams = [start, *(edge for s in found for edge in s), end]
-        gaps = zip(seams[::2], seams[1::2], strict=True)
-        return {
-            "id": f"{stream.meter}/{stream.direction}/{stream.kind}",
-            "meter": stream.meter,
-            "direction": stream.direction,
-            "kind": stream.kind,
-            "unit": stream.unit or None,
-            "covered": [{"start": s.start, "end": s.end} for s in found],
-            "gaps": [{"start": a, "end": b} for a, b in gaps if a and b and a < b],
-        }
+        begin, items, left = _begin_at(query.cursor, streams), list[Document](), query.limit
+        on = begin.start is not None and begin.start > (query.start or EARLIEST)
+        start = begin.start if on else query.start
+        for stream in begin.streams:
+            if left <= 0:
+                return await _list_reply(items, f"{write_time(EARLIEST)}~{stream.id}~0")
+            found = await self._store.coverage(stream, start, query.end, left + 1)
+            rest = found[left].start if len(found) > left else None
+            items.append(_covered(stream, start, found[:left], rest or query.end))
+            if rest:
+                return await _list_reply(items, f"{write_time(rest)}~{stream.id}~0")
+            left, start = left - max(1, len(found)), query.start
+        return await _list_reply(items)
 
     async def usage(self, request: web.Request) -> web.Response:
         """GET /api/v1/usage: the last days, where no start is given."""
@@ -277,9 +276,9 @@ class Usage:
         return rows[:limit]
 
 
-async def _list_reply(items: Sequence[Document]) -> web.Response:
+async def _list_reply(items: Sequence[Document], after: str | None = None) -> web.Response:
     """Answer with a list that may be long, written off the event loop."""
-    text = await asyncio.to_thread(to_json, {"items": items, "next": None})
+    text = await asyncio.to_thread(to_json, {"items": items, "next": after})
     return web.Response(text=text, content_type="application/json")
 
 
@@ -295,6 +294,22 @@ def _check(query: UsageQuery, caller: Caller) -> None:
 def _check_span(start: datetime | None, end: datetime | None) -> None:
     if start and end and end <= start:
         raise Problem(400, "end: must be after start")
+
+
+def _covered(
+    stream: StreamInfo, start: datetime | None, found: Sequence[Stretch], end: datetime | None
+) -> Document:
+    seams = [start, *(edge for s in found for edge in s), end]
+    gaps = zip(seams[::2], seams[1::2], strict=True)
+    return {
+        "id": f"{stream.meter}/{stream.direction}/{stream.kind}",
+        "meter": stream.meter,
+        "direction": stream.direction,
+        "kind": stream.kind,
+        "unit": stream.unit or None,
+        "covered": [{"start": s.start, "end": s.end} for s in found],
+        "gaps": [{"start": a, "end": b} for a, b in gaps if a and b and a < b],
+    }
 
 
 def _row(stream: StreamInfo, start: datetime, end: datetime) -> Document:

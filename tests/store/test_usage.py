@@ -185,7 +185,7 @@ async def test_a_bill_beside_hours_costs_its_own_row(store):
     await keep(store, said([reading(start + 30 * DAY, 90 * DAY, 8)]), at=T0 + DAY)
     (trace,) = await store.meters.trace(stream, start, start + DAY)
     assert (trace.value, trace.end) == (9, start + 90 * DAY)
-    (found,) = await store.meters.coverage(stream, None, None)
+    (found,) = await store.meters.coverage(stream, None, None, 10)
     assert found == (start, start + 120 * DAY)
     assert await sums(store, start, start + 120 * DAY) == [30 * 24 + 8]
     assert await store.meters.begins(stream, start + 121 * DAY) is None
@@ -246,7 +246,7 @@ async def test_gaps_are_told(store):
     await keep(store, said(run(T0, HOUR, [1, 2])))
     await keep(store, said(run(T0 + 30 * HOUR, HOUR, [1])))
     stream = await stream_of(store)
-    found = await store.meters.coverage(stream, None, None)
+    found = await store.meters.coverage(stream, None, None, 10)
     assert [tuple(s) for s in found] == [
         (T0, T0 + 2 * HOUR), (T0 + 30 * HOUR, T0 + 31 * HOUR),
     ]  # fmt: skip

@@ -339,6 +339,38 @@ async def test_gaps_are_listed(site):
         assert found["gaps"] == [{"start": "2027-03-13T10:00:00Z", "end": "2027-03-13T13:00:00Z"}]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+@pytest.mark.parametrize("span", [{}, SPAN])
+async def test_coverage_comes_in_pages_that_lose_nothing(site, limit, span):
+    async with site() as call:
+        for meter, kind in (
+            ("alice-1", "usage"),
+            ("alice-1", "baseline"),
+            ("openadr3:alice:x", "usage"),
+        ):
+            rows = [r for n in range(4) for r in run(START + 3 * n * HOUR, HOUR, [1, 1])]
+            await call.keep(measured(meter, rows, kind=kind))
+
+        def flat(items):
+            return [
+                sorted((i["id"], s["start"], s["end"]) for i in items for s in i[name])
+                for name in ("covered", "gaps")
+            ]
+
+        whole = (await call("alice").get("/api/v1/usage/coverage", **span)).items
+        assert len(whole) == 3
+        items, cursor = [], {}
+        for _ in range(20):
+            page = await call("alice").get("/api/v1/usage/coverage", limit=limit, **span, **cursor)
+            assert sum(len(i["covered"]) for i in page.items) <= limit
+            items += page.items
+            if page.json["next"] is None:
+                break
+            cursor = {"cursor": page.json["next"]}
+        assert page.json["next"] is None
+        assert flat(items) == flat(whole)
+
+
 async def test_too_many_requests_are_told_to_wait(site):
     async with site(vtn={"listen": "127.0.0.1:0", "rate_limit": 5}) as call:
         answers = [await call("alice").get("/api/v1/meters") for _ in range(8)]

@@ -1,5 +1,6 @@
 """Readings in: posted, uploaded, put into a folder, imported by command."""
 
+import asyncio
 import gzip
 import io
 import json
@@ -9,6 +10,7 @@ import sys
 import time
 from datetime import timedelta
 from decimal import Decimal
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -154,6 +156,19 @@ async def test_a_file_is_uploaded_under_its_own_limit(site, tmp_path):
         assert (
             await call("alice").post("/api/v1/usage/import", text, "application/xml")
         ).status == 403
+        assert list((tmp_path / "bridge.db.uploads").iterdir()) == []
+
+
+async def test_an_upload_that_stands_still_is_ended(site, monkeypatch, tmp_path):
+    monkeypatch.setattr("bridge.vtn.intake.PATIENCE", 0.3)
+    async with site() as call:
+        url = urlsplit(str(call.url))
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        head = f"POST /api/v1/usage/import HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nAuthorization: Bearer {call.tokens['operate']}\r\n\r\n<feed>"
+        writer.write(head.encode())
+        status = await asyncio.wait_for(reader.readline(), 30)
+        assert b" 408 " in status
+        writer.close()
         assert list((tmp_path / "bridge.db.uploads").iterdir()) == []
 
 

@@ -7,6 +7,8 @@ import pytest
 from tests import greenbutton as gb
 from tests.wire.test_greenbutton import only, read
 
+FEED_SAID = datetime.fromisoformat(gb.SAID)
+
 
 def streams(**said):
     _, measured = read(gb.download(gb.readings([1]), **said))
@@ -86,14 +88,17 @@ def test_qualities_in_words(codes, default, words):
         ("2016-07-07T02:32:15", datetime(2016, 7, 7, 2, 32, 15, tzinfo=UTC)),
         (" 2016-07-07T02:32:15.5-07:00\n", datetime(2016, 7, 7, 9, 32, 15, 500_000, tzinfo=UTC)),
         ("2024-06-21", datetime(2024, 6, 21, tzinfo=UTC)),
-        ("1899-12-30T00:00:00Z", None), ("9999-12-31T23:59:59-12:00", None), ("once", None), (None, None),
+        *((odd, FEED_SAID) for odd in ("1899-12-30T00:00:00Z", "9999-12-31T23:59:59-12:00", "once", None)),
     ],
 )  # fmt: skip
-def test_a_block_was_said_when_its_entry_was_updated(updated, said):
-    _, measured = read(
-        gb.feed(gb.meter_reading(), gb.typed(), gb.intervals(gb.readings([1]), updated=updated))
-    )
+def test_a_block_was_said_when_its_entry_was_updated_or_else_the_feed(updated, said):
+    text = gb.feed(gb.meter_reading(), gb.typed(), gb.intervals(gb.readings([1]), updated=updated))
+    _, measured = read(text)
     assert [m.said for m in measured] == [said]
+    _, measured = read(
+        text.replace(f"<id>urn:uuid:0</id><updated>{gb.SAID}</updated>".encode(), b"")
+    )
+    assert [m.said for m in measured] == [None if said == FEED_SAID else said]
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ class Files:
         self._blocks = Blocks(self._local, self.dropped)
         self._book = Book()
         self._names: list[str] = []
+        self._updated = ""  # when the feed was, for entries that do not say it
         self._number = -1
         self._open, self._later = Spool(temporary), Spool(temporary)
         self._defined = 0
@@ -121,7 +122,7 @@ class Files:
         self._number += 1
         self._names.append(name)
         self._book.files.append(Definitions())
-        self._sure, self._blocks.rounded = {}, False
+        self._sure, self._blocks.rounded, self._updated = {}, False, ""
 
     def _read(self, growing: Growing) -> Iterator[Measured]:
         for entries, unfinished in growing.pieces():
@@ -144,6 +145,8 @@ class Files:
         """Return the links of an entry, when it was said, and its readings; learn the rest."""
         links: dict[str, dict[str, None]] = {"self": {}, "up": {}, "related": {}}
         identity = updated = ""
+        if self._local[entry.tag] == "updated":
+            self._updated = entry.text or ""
         things: list[Element] = []
         for child in entry:
             name = self._local[child.tag]
@@ -163,7 +166,7 @@ class Files:
                 found.extend(filter(None, [self._blocks.whole(thing)]))
             else:
                 self._thing(thing, where, identity.strip(), updated)
-        return where, updated, found
+        return where, updated if self._said(updated) else self._updated, found
 
     def _part(self, entry: Element) -> bool:
         """Take what is whole out of a large entry that is not; return whether there was any."""
