@@ -22,11 +22,7 @@ from tests.peers import LONG, Device, StockUtility, eventually, started
 
 KILLS = 100 if LONG else 8
 LENGTH = 2  # seconds of an interval
-SETTINGS = """
-[store]
-path = "bridge.db"
-[vtn]
-listen = "127.0.0.1:0"
+UTILITY = """
 [[sources]]
 kind = "openadr2"
 name = "utility"
@@ -36,6 +32,12 @@ cert = "{certs}/ven.crt"
 key = "{certs}/ven.key"
 ca = "{certs}/ca.crt"
 """
+SETTINGS = f"""
+[store]
+path = "bridge.db"
+[vtn]
+listen = "127.0.0.1:0"
+{UTILITY}"""
 DEVICE = (
     '[[devices]]\nkind = "webhook"\nname = "{name}"\nurl = "{url}"\nrefresh = "1h"\nlead = "3s"\n'
 )

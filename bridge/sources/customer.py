@@ -18,11 +18,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr,
 
 from bridge.errors import SettingsError, SourceError, Unreachable, WireError
 from bridge.interfaces import Batch, Surroundings
-from bridge.notation import Frozen, SomeTime, from_json, from_millis, millis, to_json
+from bridge.notation import Frozen, SomeTime, from_json, millis, to_json
 from bridge.sources.asking import Asking, AskingSource, SafeBaseUrl, read_secret
 from bridge.sources.customer_api import Api, ClientDenied, Denied, Down
 from bridge.sources.pricing import Round, rounds, turned
-from bridge.sources.progress import Progress, Span, pieces
+from bridge.sources.progress import Progress, Window, pieces
 from bridge.usage import UNKNOWN, USAGE, Contract, Measured, MeterState, Origin, Reading, Stream
 from bridge.wire.customer import LONGEST_ID, Said, read_info, read_usage, stream_of
 
@@ -142,11 +142,10 @@ class Customer(AskingSource):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PastDays(Window):
     """Past days of a contract that are to be asked for."""
 
     account: Account
-    span: Span
     turn: date  # on which day: what is past is asked for again, day by day
 
     @property
@@ -154,18 +153,8 @@ class Window:
         """What is put off together when it fails."""
         return self.account.meter
 
-    @property
-    def first(self) -> datetime:
-        """When it begins."""
-        return from_millis(self.span[0])
-
-    @property
-    def last(self) -> datetime:
-        """When it ends."""
-        return from_millis(self.span[1])
-
     def __str__(self) -> str:
-        return f"{self.of}, {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
+        return f"{self.of}, {self.days}"
 
 
 class _Following:
@@ -286,7 +275,7 @@ class _Following:
         had, self._said[account.meter] = self._said.get(account.meter), state
         return [] if had == state else [state]
 
-    async def backlog(self, around: Surroundings) -> list[Window]:
+    async def backlog(self, around: Surroundings) -> list[PastDays]:
         """Return which past days are to be asked for, the newest first."""
         now = around.clock.now()
         midnight = millis(now) // DAY_MS * DAY_MS
@@ -302,11 +291,11 @@ class _Following:
             if stands is None or stands.state != "ok":
                 continue
             spans = pieces(progress.left(begin), LONGEST_WINDOW)
-            found += [Window(account, span, now.date()) for span in spans]
+            found += [PastDays(span, account, now.date()) for span in spans]
         return sorted(found, key=lambda w: -w.span[1])
 
     async def fill(
-        self, ask: Asking, around: Surroundings, piece: Window, doubts: list[str]
+        self, ask: Asking, around: Surroundings, piece: PastDays, doubts: list[str]
     ) -> AsyncGenerator[Batch, None]:
         """Yield what is said of past days, and the mark that they were asked for."""
         try:

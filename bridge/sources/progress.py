@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
+
+from bridge.notation import from_millis
 
 Span = tuple[int, int]  # from, to, in milliseconds
 FOREVER = 2**62
@@ -44,6 +46,28 @@ def pieces(spans: Iterable[Span], longest: int) -> Iterator[Span]:
     for start, end in spans:
         for begin in range(start, end, longest):
             yield begin, min(begin + longest, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time of which something is to be asked for."""
+
+    span: Span
+
+    @property
+    def first(self) -> datetime:
+        """When it begins."""
+        return from_millis(self.span[0])
+
+    @property
+    def last(self) -> datetime:
+        """When it ends."""
+        return from_millis(self.span[1])
+
+    @property
+    def days(self) -> str:
+        """Return from when to when, for messages."""
+        return f"{self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
 
 
 @dataclass(frozen=True, slots=True)

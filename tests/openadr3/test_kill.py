@@ -21,11 +21,12 @@ from aiohttp import ClientError
 from tests.openadr3.clients import SECRETS, calling, prices, subscription
 from tests.openadr3.test_mqtt import Listener
 from tests.peers import LONG, Device, StockUtility, eventually, started
-from tests.test_kill import owed, query
+from tests.test_kill import UTILITY, owed, query
 from tests.utilities import GridX
 
 KILLS = 50 if LONG else 6
-SETTINGS = """
+SETTINGS = (
+    """
 [store]
 path = "bridge.db"
 [vtn]
@@ -37,14 +38,9 @@ echo = "off"
 [mqtt]
 url = "{mqtt}"
 private_topics = true
-[[sources]]
-kind = "openadr2"
-name = "utility"
-vtn_url = "{url}"
-ven_name = "bridge"
-cert = "{certs}/ven.crt"
-key = "{certs}/ven.key"
-ca = "{certs}/ca.crt"
+"""
+    + UTILITY
+    + """
 [[sources]]
 kind = "gridx"
 name = "pge"
@@ -56,6 +52,7 @@ id = "bl"
 role = "bl"
 secret_file = "bl.secret"
 """
+)
 
 
 class Bridge:

@@ -17,24 +17,12 @@ from tests.peers import LONG, eventually, started
 from tests.reporting import measured
 from tests.reporting.scene import mutual
 from tests.reporting.upstream import Utility, wanted
-from tests.test_kill import launch
+from tests.test_kill import SETTINGS, launch
 
 KILLS = 50 if LONG else 3
 NAMES = ("one", "two")
 SECOND = timedelta(seconds=1)
-SETTINGS = """
-[store]
-path = "bridge.db"
-[vtn]
-listen = "127.0.0.1:0"
-[[sources]]
-kind = "openadr2"
-name = "utility"
-vtn_url = "{url}"
-ven_name = "bridge"
-cert = "{certs}/ven.crt"
-key = "{certs}/ven.key"
-ca = "{certs}/ca.crt"
+REPORTS = """
 reports = [
     {{ resource = "one", meter = "m-one", every = "1s" }},
     {{ resource = "two", meter = "m-two", every = "1s" }},
@@ -87,7 +75,7 @@ async def test_killed_again_and_again(certs, tmp_path):
     vtn.tls = mutual(certs / "ec")
     config = tmp_path / "bridge.toml"
     async with started(vtn):
-        config.write_text(SETTINGS.format(url=vtn.url, certs=certs / "ec"))
+        config.write_text((SETTINGS + REPORTS).format(url=vtn.url, certs=certs / "ec"))
         process = await launch(config)
         await eventually(lambda: vtn.count("oadrCreatedReport"))
         async with open_store(tmp_path / "bridge.db", beside=True) as store:

@@ -6,7 +6,6 @@ Downloading costs no money, but is wanted no faster than once a minute.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TypeVar
 
 from bridge.clock import Clock
@@ -14,7 +13,7 @@ from bridge.errors import SourceError, WireError
 from bridge.interfaces import Batch, Surroundings
 from bridge.notation import from_millis, millis, write_time
 from bridge.sources.asking import Asking
-from bridge.sources.progress import Progress, Span, joined, pieces, within
+from bridge.sources.progress import Progress, Span, Window, joined, pieces, within
 from bridge.sources.utilityapi.api import Api, PaymentRequired, Trouble
 from bridge.sources.utilityapi.records import METER_MARK, Record, Wishes
 from bridge.usage import NET, UNKNOWN, Measured, Origin, Stream
@@ -31,13 +30,12 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A stretch of time of a meter of which something is to be downloaded."""
+class Download(Window):
+    """What is to be downloaded of a meter and a stretch of time."""
 
     kind: str
     uid: str
     label: str
-    span: Span
     turn: int  # of the meter: after news it is another window
 
     @property
@@ -45,18 +43,8 @@ class Window:
         """What is put off together when it fails."""
         return self.uid
 
-    @property
-    def first(self) -> datetime:
-        """When it begins."""
-        return from_millis(self.span[0])
-
-    @property
-    def last(self) -> datetime:
-        """When it ends."""
-        return from_millis(self.span[1])
-
     def __str__(self) -> str:
-        return f"{self.kind} of {self.label}, {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
+        return f"{self.kind} of {self.label}, {self.days}"
 
 
 class Downloads:
@@ -91,9 +79,9 @@ class Downloads:
         since = millis(self._clock.now() - self._wishes.history)
         return since - since % DAY
 
-    async def backlog(self, around: Surroundings) -> list[Window]:
+    async def backlog(self, around: Surroundings) -> list[Download]:
         """Return what is to be downloaded, the newest first; of meters that failed last."""
-        since, found = self._since, list[Window]()
+        since, found = self._since, list[Download]()
         for uid, record in self._records.items():
             if record.stopped:
                 continue
@@ -102,16 +90,16 @@ class Downloads:
             if self._wishes.bills:
                 spans += [(BILLS, s) for s in record.bills.left(since)]
             label = self._wishes.meter_name(uid)
-            found += [Window(kind, uid, label, span, record.turn) for kind, span in spans]
+            found += [Download(span, kind, uid, label, record.turn) for kind, span in spans]
         return sorted(found, key=self._urgency)
 
-    def _urgency(self, window: Window) -> tuple[int, int]:
+    def _urgency(self, window: Download) -> tuple[int, int]:
         failed = self._failed.get(window.uid, 0)
         # From the other end every second time: what fails always must not hide the rest for ever.
         return failed, window.span[1] if failed % 2 else -window.span[1]
 
     async def fill(
-        self, ask: Asking, around: Surroundings, piece: Window, doubts: list[str]
+        self, ask: Asking, around: Surroundings, piece: Download, doubts: list[str]
     ) -> AsyncGenerator[Batch, None]:
         """Yield what a window holds, and the mark that it was asked for."""
         if not within(self._progress(piece).left(piece.span[0]), *piece.span):
@@ -135,11 +123,11 @@ class Downloads:
         if isinstance(error, PaymentRequired):
             self.unpaid.add(uid)
 
-    def _progress(self, piece: Window) -> Progress:
+    def _progress(self, piece: Download) -> Progress:
         record = self._records[piece.uid]
         return record.bills if piece.kind == BILLS else record.intervals
 
-    async def _intervals(self, piece: Window, doubts: list[str]) -> AsyncGenerator[Batch, None]:
+    async def _intervals(self, piece: Download, doubts: list[str]) -> AsyncGenerator[Batch, None]:
         """Yield the readings of a window.
 
         It is not said whether a chunk that lies only partly in a window is answered: a day of
@@ -169,7 +157,7 @@ class Downloads:
         yield from dict.fromkeys((span, wider, everything))
 
     def _measured(
-        self, piece: Window, chunks: Sequence[Chunk], seen: list[Span], doubts: list[str]
+        self, piece: Download, chunks: Sequence[Chunk], seen: list[Span], doubts: list[str]
     ) -> Iterator[Batch]:
         """Yield what chunks say; of a service with several meters each by its own name.
 
@@ -195,7 +183,7 @@ class Downloads:
             if found:
                 yield Batch(measured=found, history=True)
 
-    async def _bills(self, piece: Window, doubts: list[str]) -> AsyncGenerator[Batch, None]:
+    async def _bills(self, piece: Download, doubts: list[str]) -> AsyncGenerator[Batch, None]:
         async for page, bills in self._pages(BILLS, read_bills, piece, piece.span, doubts):
             ours = [self._billed(piece, bill) for bill in bills if bill.meter == piece.uid]
             if ours:
@@ -205,7 +193,7 @@ class Downloads:
                 return
         yield self._done(piece, piece.span)
 
-    def _billed(self, piece: Window, bill: Bill) -> Measured:
+    def _billed(self, piece: Download, bill: Bill) -> Measured:
         stream = Stream(piece.label, NET, BILL, bill.unit, self._wishes.currency or UNKNOWN)
         origin = Origin("utilityapi", self.name, bill.uid)
         return Measured(stream, [bill.reading], origin, bill.said)
@@ -214,7 +202,7 @@ class Downloads:
         self,
         path: str,
         read: Callable[[bytes], tuple[Page, list[T], list[str]]],
-        piece: Window,
+        piece: Download,
         span: Span,
         doubts: list[str],
     ) -> AsyncGenerator[tuple[Page, list[T]], None]:
@@ -232,7 +220,7 @@ class Downloads:
             yield page, found
             query = self._api.after(path, query, page)
 
-    def _done(self, piece: Window, span: Span) -> Batch:
+    def _done(self, piece: Download, span: Span) -> Batch:
         """Return the mark that a window was asked for and answered."""
         record, progress = self._records[piece.uid], self._progress(piece).answered(span)
         self._records[piece.uid] = record = (
