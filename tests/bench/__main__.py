@@ -25,7 +25,7 @@ from bridge.store import open_store
 from bridge.store.files import prepare
 from bridge.wire.openadr2 import read_listing
 from bridge.wire.openleadr import read_message
-from tests.bench import openadr2, openadr3, prices, usage
+from tests.bench import greenbutton, openadr2, openadr3, prices, usage
 from tests.peers import distribute, event, eventually, signal
 from tests.test_app import CONFIG
 
@@ -268,6 +268,7 @@ def main():
     asyncio.run(prices.bench(show))
     asyncio.run(openadr2.bench(show))
     asyncio.run(openadr3.bench(show))
+    greenbutton.bench(show)
     asyncio.run(usage.bench(show))
     start_and_memory(300)
     print(
