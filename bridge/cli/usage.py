@@ -84,9 +84,9 @@ async def _import(settings: Settings, files: tuple[Path, ...], meter: str | None
 
 
 def _in_words(taken: Taken) -> str:
-    kept = taken.kept
+    kept, plural = taken.kept, "reading" if taken.readings == 1 else "readings"
     lines = [
-        f"{taken.readings} readings: {kept.new} new, {kept.updated} corrected,"
+        f"{taken.readings} {plural}: {kept.new} new, {kept.updated} corrected,"
         f" {kept.duplicates} known before, {kept.outdated} older than what is known"
     ]
     lines += [f"dropped: {count} ({reason})" for reason, count in taken.dropped.items()]

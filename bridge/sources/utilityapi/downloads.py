@@ -166,11 +166,8 @@ class Downloads:
         ours = [chunk for chunk in chunks if chunk.meter == piece.uid]
         self._records[piece.uid] = record = _apart(self._records[piece.uid], ours)
         if record.several and record.alone:
-            numbers = ", ".join(record.alone)
-            doubts.append(
-                f"{piece.label}: is meter {numbers}; others are beside it now, each kept as"
-                f" {piece.label}/NUMBER"
-            )
+            said = f"{piece.label}: is meter {', '.join(record.alone)}; others are beside it now"
+            doubts += {f"{said}, each kept as {piece.label}/NUMBER"} - set(doubts)
         for chunk in ours:
             origin = Origin("utilityapi", self.name, chunk.uid)
             found = []
