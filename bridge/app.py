@@ -235,7 +235,7 @@ class _Parts:
         pages = HealthPages(vitals, overview, self.clock)
         api = Api(overview, self.health, self.clock, self.ven_silence)
         metrics = Metrics(vitals, overview)
-        meters = MeterPages(self.store.meters, self.store.contracts)
+        meters = MeterPages(self.store.meters, self.store.contracts, self.store.reports)
         return [*pages.routes(), *metrics.routes(), *api.routes(), *meters.routes()]
 
 

@@ -281,6 +281,9 @@ class ReportMemory(Protocol):
     async def account(self, source: str) -> Account:
         """Return how it stands with a source's reports."""
 
+    async def asked_for(self) -> list[tuple[str, Running]]:
+        """Return the reports that are being told, by source."""
+
     async def look(self, source: str, at: datetime) -> None:
         """Note that this program looks after a source's reports now."""
 

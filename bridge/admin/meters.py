@@ -1,16 +1,18 @@
-"""Meters and contracts, for the operator: how each stands, and to whom it is granted."""
+"""Meters, contracts and reports upstream, for the operator: how each stands, who is told."""
 
 from aiohttp import web
 
+from bridge.notation import write_duration
+from bridge.reporting import ReportMemory
 from bridge.usage import ContractStore, UsageQuestion, UsageStore
 from bridge.web import Route, reply_list
 
 
 class MeterPages:
-    """Shows meters with what sources say of them, and contracts with their grants."""
+    """Shows meters with what sources say of them, contracts with their grants, and reports."""
 
-    def __init__(self, store: UsageStore, contracts: ContractStore) -> None:
-        self._store, self._contracts = store, contracts
+    def __init__(self, store: UsageStore, contracts: ContractStore, reports: ReportMemory) -> None:
+        self._store, self._contracts, self._reports = store, contracts, reports
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -19,6 +21,8 @@ class MeterPages:
                   "Meters: what each measures, how its source stands with it, what to do next"),
             Route("GET", "/api/v1/contracts", self.contracts, "read",
                   "Contracts: their meters, and to whom they are granted"),
+            Route("GET", "/api/v1/reports", self.reports, "read",
+                  "Reports that utilities ask for, and how far each is told"),
         ]  # fmt: skip
 
     async def meters(self, _request: web.Request) -> web.Response:
@@ -35,6 +39,22 @@ class MeterPages:
                     "program": c.program, "clients": sorted(c.clients), "about": c.about,
                 }
                 for c in found
+            ],
+            None,
+        )  # fmt: skip
+
+    async def reports(self, _request: web.Request) -> web.Response:
+        """GET /api/v1/reports."""
+        return reply_list(
+            [
+                {
+                    "id": running.asked.request_id, "source": source, "report": running.report,
+                    "granularity": write_duration(running.plan.step),
+                    "every": write_duration(running.asked.back) if running.asked.back else None,
+                    "until": running.plan.end,
+                    "told_to": dict(running.reach),
+                }
+                for source, running in await self._reports.asked_for()
             ],
             None,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from bridge.model import Document
 from bridge.notation import ZERO, from_millis, millis, to_json
-from bridge.reporting import Account, Resource, Spot, Update, Wanted
+from bridge.reporting import Account, Resource, Running, Spot, Update, Wanted
 from bridge.store import upstream_requests
 from bridge.store.meters import Meters
 from bridge.store.sqlite import Sqlite, one, rows, write_many
@@ -51,6 +51,16 @@ class UpstreamReports:
     async def account(self, source: str) -> Account:
         """Return how it stands with a source's reports."""
         return await self._file.read(lambda db: _account(db, source))
+
+    async def asked_for(self) -> list[tuple[str, Running]]:
+        """Return the reports that are being told, by source."""
+
+        def read(db: Any) -> list[tuple[str, Running]]:
+            found = rows(db, "SELECT source FROM upstream_reporting ORDER BY source")
+            sources = [row["source"] for row in found]
+            return [(s, one) for s in sources for one in upstream_requests.running(db, s)]
+
+        return await self._file.read(read)
 
     async def look(self, source: str, at: datetime) -> None:
         """Note that this program looks after a source's reports now.

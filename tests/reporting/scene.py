@@ -78,6 +78,7 @@ class Scene:
             {
                 "store": {"path": self.folder / "bridge.db"},
                 "vtn": {"listen": "127.0.0.1:0"},
+                "admin": {"listen": "127.0.0.1:0"},
                 "sources": [source],
             }
         )

@@ -5,7 +5,10 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
+from bridge.notation import write_time
 from bridge.sources import OpenADR2
+from bridge.store.access import new_token
+from bridge.store.files import beside
 from tests.reporting.scene import HOUR, MINUTE, NOON, POLL, QUARTER, STATUS, USAGE, all_of, edges
 from tests.reporting.upstream import (
     cancel,
@@ -14,6 +17,7 @@ from tests.reporting.upstream import (
     pending,
     wanted,
 )
+from tests.usage.calls import calling
 
 
 async def test_what_can_be_reported_is_registered(scene):
@@ -27,6 +31,26 @@ async def test_what_can_be_reported_is_registered(scene):
     assert said.count("<ei:rID>A&amp;B</ei:rID>") == 2
     assert said.count("<oadr:oadrMinPeriod>PT1M</oadr:oadrMinPeriod>") == 2
     assert said.count("<ei:reportRequestID>0</ei:reportRequestID>") == 3
+
+
+async def test_the_operator_sees_what_is_asked_for_and_how_far_it_is_told(scene):
+    scene.vtn.wants = [wanted("one", "R", granularity="PT30M", back="PT1H")]
+    async with scene.bridge(USAGE):
+        await scene.measure(NOON - HOUR, range(8))
+        await scene.passing(HOUR)
+        with beside(scene.store.path) as db:
+            token = new_token(db, "t", "read", NOON)
+        async with calling(scene.found.addresses["admin"]) as call:
+            call.tokens["t"] = token
+            assert (await call().get("/api/v1/reports")).status == 401
+            (one,) = (await call("t").get("/api/v1/reports")).items
+            assert (await call("t").get("/api/v1/contracts")).items == []
+            (meter,) = (await call("t").get("/api/v1/meters")).items
+    assert meter["meter"] == "M"
+    assert one == {
+        "id": "one", "source": "utility", "report": "TELEMETRY_USAGE", "granularity": "PT30M",
+        "every": "PT1H", "until": None, "told_to": {"R": write_time(NOON + HOUR)},
+    }  # fmt: skip
 
 
 async def test_telemetry_asked_for_at_registration_comes_by_the_quarter_hour(scene):
