@@ -45,8 +45,7 @@ class GreenButton(QuietSource):
             marks = await around.memory.marks(self.name)
             there, new = await asyncio.to_thread(self._look, marks, around.clock.now())
             if new:
-                named = from_json(marks.get(METERS, "{}"))
-                async with aclosing(self._read(new, named)) as batches:
+                async with aclosing(self._read(new, self._named(marks))) as batches:
                     async for batch in batches:
                         yield batch
                 marks = await around.memory.marks(self.name)
@@ -67,8 +66,13 @@ class GreenButton(QuietSource):
             since = LONG_STILL
         return there, [path for path in new if watched.lies_still(path, now, since)]
 
+    def _named(self, marks: Mapping[str, str]) -> dict[str, str]:
+        """Return what usage points are called, by this setting of the meter."""
+        said = from_json(marks.get(METERS, "{}"))
+        return dict(said["points"]) if said and said["meter"] == self.meter else {}
+
     async def _read(
-        self, paths: Sequence[Path], named: Mapping[str, str]
+        self, paths: Sequence[Path], named: dict[str, str]
     ) -> AsyncGenerator[Batch, None]:
         """Yield what files say together, without those that are none, and that they were read."""
         stamps = {path: watched.stamp(path) for path in paths}
@@ -87,7 +91,7 @@ class GreenButton(QuietSource):
         except (WireError, OSError) as error:
             if len(paths) > 1:
                 for path in paths:
-                    async with aclosing(self._read([path], reading.meters)) as batches:
+                    async with aclosing(self._read([path], named)) as batches:
                         async for batch in batches:
                             yield batch
                 return
@@ -97,7 +101,8 @@ class GreenButton(QuietSource):
         # Whatever is wrong with one of several, it is told once, with the first.
         marks = {str(p): watched.mark(stamps[p], problems if p == paths[0] else []) for p in paths}
         if self.meter is not None:
-            marks[METERS] = to_json(reading.meters)
+            named |= reading.meters
+            marks[METERS] = to_json({"meter": self.meter, "points": named})
         yield Batch(marks=marks, history=True)
 
 
