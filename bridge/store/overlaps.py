@@ -198,7 +198,7 @@ def highest(readings: Sequence[Metered]) -> Amount:
 
 def finest(readings: Sequence[Metered]) -> Sequence[Metered]:
     """Return those readings, in order, that fill what can be filled without overlapping."""
-    if all(a.start + a.length <= b.start for a, b in pairwise(readings)):
+    if all(a[0] + a[1] <= b[0] for a, b in pairwise(readings)):
         return readings
     open_ones: list[tuple[Metered, list[Metered]]] = []  # each within the one before
     found: list[Metered] = []

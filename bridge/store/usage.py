@@ -85,7 +85,12 @@ def keep(db: Database, measured: Iterable[Measured], at: datetime) -> Kept:
 
 def _check(readings: Sequence[Reading]) -> None:
     """Raise Unfit where a reading is of a time that nothing is measured in."""
-    for start, length, *_ in readings:
+    starts, lengths = [r[0] for r in readings], [r[1] for r in readings]
+    if out_of_bounds(min(starts), min(lengths)) is None and (
+        out_of_bounds(max(starts), max(lengths)) is None
+    ):
+        return  # all are; of the rest each is looked at
+    for start, length in zip(starts, lengths, strict=True):
         if problem := out_of_bounds(start, length):
             raise Unfit(f"readings: one is {problem}")
 
@@ -150,18 +155,18 @@ def _touch(db: Database, row: StreamRow, changed: Sequence[Metered]) -> bool:
     write_many(db, "DELETE FROM usage_dates WHERE stream = ? AND date = ?", keys)
     write_many(db, "INSERT OR IGNORE INTO usage_stale (stream, date) VALUES (?, ?)", keys)
     return any(
-        reading.end > end
+        reading[0] + reading[1] > end
         for day, readings in by_day.items()
         for _, start, end in spans[day]
         for reading in readings
-        if start <= reading.start < end
+        if start <= reading[0] < end
     )
 
 
 def _note(touched: dict[str, tuple[int, int]], meter: str, merged: Merged) -> None:
     changed = [*merged.new, *merged.gone]
     if changed:
-        lo, hi = min(r.start for r in changed), max(r.end for r in changed)
+        lo, hi = min([r[0] for r in changed]), max([r[0] + r[1] for r in changed])
         had = touched.get(meter, (lo, hi))
         touched[meter] = min(had[0], lo), max(had[1], hi)
 

@@ -4,6 +4,7 @@ So what holds at an instant never lies further back than a short reading reaches
 quarter beside quarter-hours costs the row it lies in.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
@@ -113,33 +114,30 @@ def around(db: Database, stream: int, said: Sequence[Metered]) -> list[Metered]:
 
     What is said is in order, too. Of what lies within a long one only a part is returned.
     """
-    short = [r for r in said if r.length <= SHORT]
-    edges = [edge for r in said if r.length > SHORT for edge in (r.start, r.end)]
+    short = [r for r in said if r[1] <= SHORT]
+    edges = [edge for r in said if r[1] > SHORT for edge in (r.start, r.end)]
     spans = [((edge - SHORT) // DAY, edge // DAY) for edge in edges]
+    until = max([r[0] + r[1] for r in short], default=0)
     if short:
-        spans.append(((short[0].start - SHORT) // DAY, max(r.end for r in short) // DAY))
+        spans.append(((short[0].start - SHORT) // DAY, until // DAY))
     packed = packed_days(db, stream, spans)
     found = list(chain.from_iterable(packed[day] for day in sorted(packed)))
-    longer = long_rows(db, stream, said[0].start, max(r.end for r in said))
+    longer = long_rows(db, stream, said[0].start, max([until, *edges]))
     return sorted([*found, *longer], key=_key) if longer else found
 
 
 def rewrite(
-    db: Database, stream: int, changed: Collection[Metered], held: Iterable[Metered]
+    db: Database, stream: int, changed: Collection[Metered], held: Sequence[Metered]
 ) -> None:
-    """Write what changed, of what is held now; `held` has all of each day that changed."""
-    days = {_day(r) for r in changed if r.length <= SHORT}
-    by_day: dict[int, list[Metered]] = defaultdict(list)
-    longer = {r.key for r in changed if r.length > SHORT}
-    kept: list[Metered] = []
-    for reading in held:
-        if reading.length > SHORT:
-            if reading.key in longer:
-                kept.append(reading)
-        elif (day := _day(reading)) in days:
-            by_day[day].append(reading)
-    for day in days:
-        write_day(db, stream, day, by_day[day])
+    """Write what changed, of what is held now, in order: all of each day that changed."""
+    days = {r[0] // DAY for r in changed if r[1] <= SHORT}
+    short = [r for r in held if r[1] <= SHORT]
+    starts = [r[0] for r in short]
+    for day in sorted(days):
+        first, last = (bisect_left(starts, number * DAY) for number in (day, day + 1))
+        write_day(db, stream, day, short[first:last])
+    longer = {r.key for r in changed if r[1] > SHORT}
+    kept = [r for r in held if r.key in longer] if longer else []
     sql = "DELETE FROM usage_long WHERE stream = ? AND start = ? AND length = ?"
     write_many(db, sql, ((stream, *key) for key in longer))
     sql = "INSERT INTO usage_long VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -152,12 +150,12 @@ def write_day(db: Database, stream: int, day: int, readings: Sequence[Metered]) 
         db.conn.execute("DELETE FROM usage WHERE stream = ? AND day = ?", (stream, day))
         return
     filled = finest(readings)
-    broken = any(a.end != b.start for a, b in pairwise(filled))
+    broken = any(a[0] + a[1] != b[0] for a, b in pairwise(filled))
     db.conn.execute(
         "INSERT INTO usage (stream, day, opens, closes, broken, data) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (stream, day) DO UPDATE SET opens = excluded.opens,"
         " closes = excluded.closes, broken = excluded.broken, data = excluded.data",
-        (stream, day, readings[0].start, max(r.end for r in readings), int(broken),
+        (stream, day, readings[0].start, max(r[0] + r[1] for r in readings), int(broken),
          pack(readings, day)),
     )  # fmt: skip
 

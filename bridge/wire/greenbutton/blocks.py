@@ -285,8 +285,8 @@ def to_readings(columns: Columns, what: ReadingType, dropped: Counter[str]) -> l
         qualities = [said or what.quality for said in qualities]
     rows = zip(starts, lengths, values, exponents, qualities, costs, strict=True)
     found = list(map(_reading, rows))
-    longest = max((length or 0 for length in lengths), default=0)
-    if None not in lengths and longest <= LONGEST_MILLIS and max(starts) + longest <= LAST_MILLIS:
+    longest = LAST_MILLIS if None in lengths else max(cast("Sequence[int]", lengths))
+    if longest <= LONGEST_MILLIS and max(starts) + longest <= LAST_MILLIS:
         return found
     kept = []
     for reading in found:
