@@ -5,9 +5,12 @@ A command, an upload and a watched folder take files in alike.
 
 import asyncio
 import sqlite3
+from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +20,7 @@ from bridge.usage import Kept, Measured, Stream, UsageStore
 from bridge.wire.greenbutton import TRUNCATED, Files
 
 AT_ONCE = 5_000  # readings in one transaction
+DAY = 86_400_000  # milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,27 +98,39 @@ def _together(found: Iterator[Measured]) -> Iterator[list[Measured]]:
 
 
 class _Distinct:
-    """Counts readings of which there may be millions, each once: on the disk."""
+    """Counts readings of which there may be millions, each once: on the disk, by stream and day."""
 
     def __init__(self) -> None:
         self.count = 0
         self._streams: dict[Stream, int] = {}
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._db.execute(
-            "CREATE TABLE seen (stream, start, length, PRIMARY KEY (stream, start, length))"
-            " WITHOUT ROWID"
+            "CREATE TABLE seen (stream, day, keys BLOB, PRIMARY KEY (stream, day)) WITHOUT ROWID"
         )
 
     def note(self, piece: Sequence[Measured]) -> None:
         """Count those that were not counted before."""
-        before = self._db.total_changes
         self._db.execute("BEGIN")
         for one in piece:
             number = self._streams.setdefault(one.stream, len(self._streams))
-            keys = ((number, r[0], r[1]) for r in one.readings)
-            self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", keys)
+            by_day: dict[int, set[tuple[int, int]]] = defaultdict(set)
+            for start, length, *_ in one.readings:
+                by_day[start // DAY].add((start, length))
+            for day, keys in by_day.items():
+                self._add(number, day, keys)
         self._db.execute("COMMIT")
-        self.count += self._db.total_changes - before
+
+    def _add(self, stream: int, day: int, keys: set[tuple[int, int]]) -> None:
+        sql = "SELECT keys FROM seen WHERE stream = ? AND day = ?"
+        row = self._db.execute(sql, (stream, day)).fetchone()
+        if row:
+            flat = iter(array("q", row[0]))
+            known = set(zip(flat, flat, strict=True))
+            self.count -= len(known)
+            keys |= known
+        self.count += len(keys)
+        packed = array("q", chain.from_iterable(keys)).tobytes()
+        self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (stream, day, packed))
 
     def close(self) -> None:
         self._db.close()
