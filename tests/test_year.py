@@ -1,7 +1,7 @@
 """A recorded year of a utility's prices, sent by stock VTNs over mutual TLS.
 
 The 8,736 hours of 2025 are moved by 735 days, so that weekdays and the days on which the
-clocks change stay what they were. Signed, it is two months unless BRIDGE_LONG=1.
+clocks change stay what they were. Unless BRIDGE_LONG=1 it is four months of it, and signed two.
 """
 
 import asyncio
@@ -16,7 +16,10 @@ from tests.peers import LONG, SHARED, Device, StockUtility, eventually, kept_pri
 
 RECORDED = SHARED / "data" / "pge_ev2a_162611704_2025_real_gridx.csv"
 MOVED = timedelta(days=735)
-MONTHS = {False: range(1, 13), True: range(1, 13) if LONG else (3, 11)}  # by whether it is signed
+# By whether it is signed
+MONTHS = (
+    dict.fromkeys((False, True), range(1, 13)) if LONG else {False: (1, 3, 7, 11), True: (3, 11)}
+)
 
 
 def recorded_days():

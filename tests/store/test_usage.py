@@ -20,7 +20,7 @@ from bridge.store import open_store, usage, usage_rows
 from bridge.store.files import beside, check
 from bridge.store.metered import pack
 from bridge.usage import Kept, Measured, Origin, Reading, Stream, UsageQuestion
-from tests.peers import kept_readings
+from tests.peers import LONG, kept_readings
 
 T0 = datetime(2027, 3, 13, tzinfo=UTC)  # the day before the clocks go forward in Los Angeles
 LA = "America/Los_Angeles"
@@ -357,7 +357,7 @@ batches = st.lists(
 
 
 @given(batches)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=600 if LONG else 80, deadline=None)
 def test_any_order_of_imports_corrections_and_restarts(steps):
     assert asyncio.run(_check(steps)) == len(steps)
 
