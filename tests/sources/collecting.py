@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from bridge.ingest import ingest
@@ -11,6 +11,7 @@ from bridge.store import open_store
 from bridge.supervise import Health, keep_running, stop
 
 SECOND = timedelta(seconds=1)
+NOON = datetime(2026, 7, 1, 19, tzinfo=UTC)
 
 
 class Scene:

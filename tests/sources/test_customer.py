@@ -18,17 +18,11 @@ from bridge.usage import Contract, Measured, Origin, Stream
 from bridge.wire.readings import reading
 from tests.customer import CLIENT, CONTRACT, CUSTOMER, SECRET, CustomerApi, report
 from tests.peers import SimClock, started
-from tests.sources.collecting import SECOND, scene_of
+from tests.sources.collecting import NOON, SECOND, scene_of
 
-NOON = datetime(2026, 7, 1, 19, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OTHER, OTHERS = "0087654321", "8c0de1f4-95a5-4a5e-8a0e-4f2c57b3a7d1"
 IMPORT, EXPORT = Stream("home", "import"), Stream("home", "export")
-
-
-@pytest.fixture
-def clock():
-    return SimClock(NOON)
 
 
 @pytest.fixture
@@ -36,12 +30,6 @@ async def peer(clock):
     found = CustomerApi(clock)
     found.sign_up()
     async with started(found):
-        yield found
-
-
-@pytest.fixture
-async def scene(tmp_path, clock):
-    async with scene_of(tmp_path / "bridge.db", clock) as found:
         yield found
 
 

@@ -16,8 +16,8 @@ from bridge.errors import SettingsError
 from bridge.notation import day_span
 from bridge.sources import UtilityAPI
 from bridge.usage import Stream, UsageQuestion
-from tests.peers import SimClock, eventually, started
-from tests.sources.collecting import SECOND, scene_of
+from tests.peers import eventually, started
+from tests.sources.collecting import NOON, SECOND
 from tests.utilityapi import (
     QUARTER,
     TOKEN,
@@ -30,27 +30,15 @@ from tests.utilityapi import (
     too_many,
 )
 
-NOON = datetime(2026, 7, 1, 19, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 IMPORT = Stream("home/m1", "import")
 BESIDE = 25 * HOUR  # of both sides of a window is asked for, too
 
 
 @pytest.fixture
-def clock():
-    return SimClock(NOON)
-
-
-@pytest.fixture
 async def peer(clock):
     found = UtilityApi(clock)
     async with started(found):
-        yield found
-
-
-@pytest.fixture
-async def scene(tmp_path, clock):
-    async with scene_of(tmp_path / "bridge.db", clock) as found:
         yield found
 
 
