@@ -187,9 +187,8 @@ def _followed(db: Database) -> Callable[[str], bool]:
 _STREAM = (
     "SELECT s.id, coalesce(m.zone, (SELECT value FROM meta WHERE key = 'zone'), 'UTC') AS zone,"
     " s.straddles, s.hourly FROM streams s JOIN meters m ON m.id = s.meter"
-    " WHERE m.name = :meter AND s.direction = :direction AND s.kind = :kind AND s.unit = :unit"
-    " AND (s.currency = '' OR :currency IN ('', s.currency))"
-    " ORDER BY s.currency <> :currency, s.id"
+    " WHERE m.name = ? AND s.direction = ? AND s.kind = ? AND s.unit = ?"
+    " AND (s.currency = '' OR ? IN ('', s.currency)) ORDER BY s.currency <> ?, s.id"
 )
 _OWNED = re.compile(r"openadr[23]:([^:]+):")
 _ABOUT = (
@@ -223,7 +222,7 @@ def stream_row(db: Database, stream: Stream, zone: str | None, at: datetime) -> 
 
 
 def _find(db: Database, stream: Stream) -> StreamRow | None:
-    found = one(db, _STREAM, stream._asdict())
+    found = one(db, _STREAM, (*stream, stream.currency))
     if found is None:
         return None
     return StreamRow(found["id"], found["zone"], bool(found["straddles"]), found["hourly"])
