@@ -37,6 +37,7 @@ def kept_readings(path):
         JOIN meters m ON m.id = s.meter ORDER BY m.name, s.id
     """
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        db.execute("BEGIN")  # what is written meanwhile is seen whole or not at all
         origins = {r[0]: r[1:] for r in db.execute("SELECT * FROM usage_origins")}
         return [
             {
@@ -136,6 +137,7 @@ async def quiet(path: Path, clock: SimClock, within: float = 20.0) -> None:
     def idle() -> bool:
         now = millis(clock.now())
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            db.execute("BEGIN")  # all of it at one instant
             seq = db.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()[0]
             row = db.execute("SELECT seq FROM cursors WHERE name = 'deliver'").fetchone()
             due = db.execute("SELECT count(*) FROM tracks WHERE next_at <= ?", (now,)).fetchone()[0]
