@@ -5,7 +5,9 @@ from decimal import Decimal
 
 import pytest
 
+from bridge.intake import take_in
 from bridge.usage import Kept, Stream
+from tests import greenbutton as gb
 from tests.peers import SimClock, eventually, kept_readings
 from tests.store.test_usage import (
     HOUR,
@@ -91,6 +93,25 @@ async def test_a_late_correction_of_a_part_of_an_hour_is_told_so(store):
     assert await sums(store, START, START + DAY) == [96 + 4]
     fresh = run(START + 40 * DAY, QUARTER, [1])
     assert await keep(store, said(fresh), at=START + 41 * DAY) == Kept(new=1)
+
+
+async def test_a_corrected_file_is_kept_hours_at_a_time(store, tmp_path):
+    clock, path = SimClock(START + 300 * DAY), tmp_path / "a.xml"
+
+    async def taken(value, said):
+        rows = gb.readings([value] * 6_000, gb.START + 900, 60)
+        path.write_bytes(gb.download(rows, per_block=777).replace(gb.SAID.encode(), said))
+        return (await take_in([("a.xml", path)], store.meters, clock, meter="m")).kept
+
+    assert await taken(1_000, b"2026-02-02T00:00:00Z") == Kept(new=6_000)
+    await compacted(store, clock.now())
+    hours = len(kept_readings(store.path))
+    assert hours < 200
+    # Of the first hour and of the last a part was never known
+    assert await taken(2_000, b"2026-03-03T00:00:00Z") == Kept(new=99 * 60, updated=60)
+    await compacted(store, clock.now())
+    assert len(kept_readings(store.path)) == hours
+    assert sum(r["amount"] for r in kept_readings(store.path)) == 12_000
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "Asia/Kolkata", "Australia/Lord_Howe"])
