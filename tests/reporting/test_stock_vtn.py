@@ -4,8 +4,10 @@ import asyncio
 import json
 import math
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -17,6 +19,12 @@ from tests.peers import LONG, StockUtility, eventually, started
 from tests.reporting import measured
 
 SECOND = timedelta(seconds=1)
+
+
+def asked_for(store):
+    """Return how many reports a VTN has asked for."""
+    with closing(sqlite3.connect(f"file:{store.path}?mode=ro", uri=True)) as db:
+        return db.execute("SELECT count(*) FROM upstream_requests").fetchone()[0]
 
 
 class Later(WallClock):
@@ -123,8 +131,10 @@ async def test_gaps_and_states_neither_break_it_nor_stop_events(settings, bridge
         clock = Later()
         async with bridge(settings([source]), clock) as running:
             job = running.health.job("source:utility")
-            await eventually(lambda: job.last_success)
-            clock.ahead = timedelta(minutes=8)
+            await eventually(lambda: asked_for(running.store) == 2)
+            # Gaps are told when nothing came for minutes, and for half of one after all was due.
+            now = datetime.now(UTC)
+            clock.ahead = now.replace(second=40) + timedelta(minutes=8) - now
             # It fails at states (HTTP 500), which it asked for itself.
             await eventually(lambda: "HTTP 500" in str(job.warning), 30)
             await eventually(lambda: utility.told("R"), 30)
