@@ -247,6 +247,8 @@ async def test_a_folder_keeps_its_meters_apart_look_by_look(settings, bridge, tm
         put("9-types.xml", types, age=30)
         await eventually(lambda: kept().get("house/9") == ("KWH", 0.003))
         assert len(kept()) == 3
+        seen = job.last_success
+        await eventually(lambda: job.last_success > seen)  # it is noted, too, what was read
     # Under another name in the settings it is another meter.
     put("two.xml", two + b" ", age=50)
     async with bridge(settings([{**source, "meter": "shop"}])) as running:
