@@ -44,7 +44,7 @@ def kept_readings(path):
                 "meter": meter, "direction": direction, "kind": kind, "unit": unit,
                 "start": r.start, "length": r.length, "quality": r.quality, "since": r.since,
                 "amount": from_columns(r.value, r.exponent),
-                "client": ":".join(origins[r.origin][:2]), "report": origins[r.origin][2],
+                "client": ":".join(origins[abs(r.origin)][:2]), "report": origins[abs(r.origin)][2],
             }
             for stream, meter, direction, kind, unit in db.execute(sql)
             for _, found in day_rows(db, stream, 0, 100_000)

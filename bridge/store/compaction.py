@@ -5,7 +5,7 @@ replaced in those days is forgotten.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby, pairwise
 
@@ -55,25 +55,38 @@ def compact(db: Database, before: datetime, limit: int = 10) -> bool:
 
 
 def timely(said: Sequence[Metered], known: Sequence[Metered], hourly: int) -> Sequence[Metered]:
-    """Return what is said without late corrections of a part of an hour that was made.
+    """Return what is said without what is too old, or too coarse, for an hour that was made.
 
-    What the rest of such an hour was is not known any more: only all of it can take its place.
+    Inside such an hour counts what was said after it, once it fills it: till then the hour
+    holds. Of what overlaps it otherwise, and of that very hour, finer readings were known.
     """
     if said[0].start // DAY > hourly:  # they are in order
         return said
-    fine = [r for r in said if 0 < r.length < HOUR and r.start // DAY <= hourly]
-    if not fine:
-        return said
-    made = {r.start for r in known if r.length == HOUR and not r.start % HOUR}
-    parts: dict[int, dict[tuple[int, int], Metered]] = defaultdict(dict)
-    for reading in (*(r for r in known if 0 < r.length < HOUR), *fine):
-        parts[reading.start // HOUR * HOUR][reading.key] = reading
-    late = {
-        start
-        for start in made & parts.keys()
-        if not _fills(finest(sorted(parts[start].values())), start)
-    }
-    return [r for r in said if not (0 < r.length < HOUR and r.start // HOUR * HOUR in late)]
+    made = {r.start: r.said for r in known if r.made}
+    return [r for r in said if _is_timely(r, made)] if made else said
+
+
+def _is_timely(reading: Metered, made: Mapping[int, int]) -> bool:
+    first = reading.start // HOUR * HOUR
+    last = max(reading.start, reading.end - 1) // HOUR * HOUR
+    if first == last and reading.length < HOUR:
+        return first not in made or reading.said > made[first]
+    if first == last:
+        return first not in made
+    return not ((reading.start > first and first in made)
+                or (reading.end < last + HOUR and last in made))  # fmt: skip
+
+
+def filled_again(held: Sequence[Metered]) -> dict[tuple[int, int], Metered]:
+    """Return the hours that were made and that finer readings, said since, fill."""
+    made = {r.start: r for r in held if r.made}
+    if not made:
+        return {}
+    parts: dict[int, list[Metered]] = defaultdict(list)
+    for reading in held:
+        if 0 < reading.length < HOUR:
+            parts[reading.start // HOUR * HOUR].append(reading)
+    return {made[h].key: made[h] for h in made & parts.keys() if _fills(finest(parts[h]), h)}
 
 
 def _in_hours(
@@ -81,13 +94,15 @@ def _in_hours(
 ) -> Iterator[Metered]:
     """Yield hours in place of what fills them; all else as it is.
 
-    An hour into which a longer reading reaches part of the way is left as it is.
+    An hour into which a longer reading reaches part of the way is left as it is, and what was
+    measured at an instant.
     """
     countable = kind.partition(".")[0] in {*ADDED_UP, DEMAND}
     longer = [r for r in (*before, *readings) if r.length > 0]
     for hour, group in groupby(readings, lambda r: r.start // HOUR):
         found = list(group)
-        filling = finest([r for r in found if r.length <= HOUR])
+        inside = [r for r in found if 0 < r.length <= HOUR]
+        filling = finest(inside)
         start, end = hour * HOUR, hour * HOUR + HOUR
         made = None
         if (
@@ -95,10 +110,10 @@ def _in_hours(
             and _fills(filling, start)
             and not any(_crosses(r, start, end) for r in longer)
         ):
-            made = _hour(kind, filling)
+            made = _hour(kind, inside, filling)
         if made:
             yield made
-            yield from (r for r in found if r.length > HOUR)
+            yield from (r for r in found if not 0 < r.length <= HOUR)
         else:
             yield from found
 
@@ -117,9 +132,9 @@ def _fills(readings: Sequence[Metered], start: int) -> bool:
     )
 
 
-def _hour(kind: str, readings: Sequence[Metered]) -> Metered | None:
+def _hour(kind: str, inside: Sequence[Metered], readings: Sequence[Metered]) -> Metered | None:
     """Return the hour that readings fill; None where something that is known would be lost."""
-    amount = amount_of(kind, readings).value
+    amount = amount_of(kind, inside).value
     qualities, origins = {r.quality for r in readings}, {r.origin for r in readings}
     costs = [r.cost for r in readings if r.cost is not None]
     if amount is None or len(costs) not in {0, len(readings)} or abs(sum(costs)) >= LARGEST:
@@ -132,7 +147,7 @@ def _hour(kind: str, readings: Sequence[Metered]) -> Metered | None:
         exponent=exponent,
         quality=qualities.pop() if len(qualities) == 1 else None,
         cost=sum(costs) if costs else None,
-        origin=max(origins),  # of several who said it, one
+        origin=-max(map(abs, origins)),  # of several who said it, one
         said=max(r.said for r in readings),
         since=max(r.since for r in readings),
     )

@@ -10,7 +10,10 @@ from bridge.store.packing import DAY, column, runs, spread, unrun
 
 
 class Metered(NamedTuple):
-    """A reading, who said it (a number), when, and when the bridge learnt it: milliseconds."""
+    """A reading, who said it (a number), when, and when the bridge learnt it: milliseconds.
+
+    Of an hour that was made of finer readings the number is negative.
+    """
 
     start: int
     length: int
@@ -31,6 +34,11 @@ class Metered(NamedTuple):
     def key(self) -> tuple[int, int]:
         """Return what it is a reading of: said again, it takes the other's place."""
         return self[:2]
+
+    @property
+    def made(self) -> bool:
+        """Whether it is an hour that was made of finer readings, which are forgotten."""
+        return self.origin < 0
 
 
 def pack(readings: Sequence[Metered], day: int) -> bytes:

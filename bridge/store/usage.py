@@ -18,7 +18,7 @@ from sqlite_utils import Database
 from bridge.errors import Unfit
 from bridge.notation import millis, to_json
 from bridge.store import changes
-from bridge.store.compaction import timely
+from bridge.store.compaction import filled_again, timely
 from bridge.store.dates import date_span, dates_of
 from bridge.store.metered import Metered
 from bridge.store.overlaps import Merged, amount_of, merge
@@ -133,6 +133,9 @@ def _keep_run(
     in_time = timely(said, known, row.hourly)
     merged = merge(known, in_time)
     merged = merged._replace(kept=merged.kept + Kept(outdated=len(said) - len(in_time)))
+    if overtaken := filled_again(merged.held):
+        held = [r for r in merged.held if r.key not in overtaken]
+        merged = merged._replace(held=held, gone=[*merged.gone, *overtaken.values()])
     changed = [*merged.new, *merged.gone]
     rewrite(db, row.id, [*changed, *merged.confirmed], merged.held)
     write_trace(db, row.id, merged.gone, now)
@@ -296,7 +299,7 @@ def _refresh(db: Database, stream: int, number: int) -> None:
     about = one(db, _ABOUT, (stream,)) or {}
     start, end = date_span(number, about["zone"])
     days = day_rows(db, stream, start // DAY, end // DAY)
-    inside = [r for _, readings in days for r in readings if start <= r.start and r.end <= end]
+    inside = [r for _, found in days for r in found if start <= r.start < end >= r.end]
     found = amount_of(about["kind"], inside)
     if found.value is not None:
         value = (*to_columns(found.value), found.covered, found.readings)

@@ -1,14 +1,22 @@
 """What is old becomes hours, where a setting says so: sums stay, and nothing else is touched."""
 
+import asyncio
+import itertools
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bridge.intake import take_in
+from bridge.store import open_store
 from bridge.usage import Kept, Stream
 from tests import greenbutton as gb
-from tests.peers import SimClock, eventually, kept_readings
+from tests.peers import LONG, SimClock, eventually, kept_readings
 from tests.store.test_usage import (
     HOUR,
     dates,
@@ -85,30 +93,100 @@ async def test_what_comes_late_is_taken_in_and_made_hours_again(store):
     assert len(kept_readings(store.path)) == 24
 
 
-async def test_a_late_correction_of_a_part_of_an_hour_is_told_so(store):
+async def test_a_late_correction_of_a_part_of_an_hour_holds_once_the_hour_is_full(store):
     await keep(store, said(run(START, QUARTER, [1] * 96)))
     await compacted(store, START + 30 * DAY)
     late = run(START + HOUR, QUARTER, [5]) + run(START + 2 * HOUR, QUARTER, [2] * 4)
-    assert await keep(store, said(late), at=START + 31 * DAY) == Kept(new=4, outdated=1)
+    assert await keep(store, said(late), at=START + 31 * DAY) == Kept(new=5)
     assert await sums(store, START, START + DAY) == [96 + 4]
+    await compacted(store, START + 60 * DAY)
+    assert await sums(store, START, START + DAY) == [96 + 4]
+    assert (await shown(store, START + HOUR, START + 2 * HOUR))[0][1:] == (START + 2 * HOUR, 4)
+    rest = said(run(START + HOUR + QUARTER, QUARTER, [6] * 3))
+    assert await keep(store, rest, at=START + 61 * DAY) == Kept(new=3)
+    assert await sums(store, START, START + DAY) == [96 + 4 + 19]
+    (gone,) = await store.meters.trace(await stream_of(store), START + HOUR, START + 2 * HOUR)
+    assert (gone.value, gone.replaced, gone.origin["reference"]) == (4, START + 61 * DAY, "a.xml")
     fresh = run(START + 40 * DAY, QUARTER, [1])
-    assert await keep(store, said(fresh), at=START + 41 * DAY) == Kept(new=1)
+    assert await keep(store, said(fresh), at=START + 62 * DAY) == Kept(new=1)
 
 
-async def test_a_corrected_file_is_kept_hours_at_a_time(store, tmp_path):
+@settings(max_examples=300 if LONG else 40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9), st.booleans()), max_size=8),
+    st.randoms(use_true_random=False),
+)
+def test_what_was_said_last_holds_whenever_hours_are_made(steps, draw):
+    """Hours of quarters, said in any order of when: (hour, value, hours are made then)."""
+    when = draw.sample(range(100), len(steps))
+    last = {}
+    for _, (hour, value, _) in sorted(zip(when, steps, strict=True)):
+        last[hour] = 4 * value
+
+    async def go(folder):
+        async with open_store(Path(folder) / "bridge.db") as store:
+            for at, (hour, value, make) in zip(when, steps, strict=True):
+                readings = run(START + hour * HOUR, QUARTER, [value] * 4)
+                await keep(store, said(readings, at=START + at * HOUR), at=START + 30 * DAY)
+                if make:
+                    await compacted(store, START + 60 * DAY)
+            if steps:
+                found = await sums(store, *(START + n * HOUR for n in range(5)))
+                assert found == [last.get(hour) for hour in range(4)]
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(go(folder))
+
+
+async def test_what_was_said_before_or_is_coarser_does_not_undo_hours_that_were_made(store):
+    hours, quarters = run(START, HOUR, [10] * 24), run(START, QUARTER, ["2.5"] * 95 + [3])
+    await keep(store, said(hours), said(quarters))
+    await compacted(store, START + 30 * DAY)
+    had = kept_readings(store.path)
+    assert len(had) == 24
+    across = run(START + 1.5 * HOUR, HOUR, [7]) + run(START + 2.75 * HOUR, 0.5 * HOUR, [7])
+    for late in (hours, across):
+        at = START + 31 * DAY
+        assert await keep(store, said(late), at=at) == Kept(outdated=len(late))
+    assert await keep(store, said(quarters)) == Kept(outdated=96)
+    assert kept_readings(store.path) == had
+    day = said(run(START, DAY, [250]))  # of which they are the parts
+    assert await keep(store, day, at=START + 31 * DAY) == Kept(new=1)
+    assert await sums(store, START, START + DAY) == [Decimal("240.5")]
+
+
+async def test_the_highest_of_a_demand_is_not_lost(store):
+    demand = Stream("m", "import", "demand", "KW")
+    minute = timedelta(minutes=1)
+    peaks = [reading(START + 5 * minute, minute, 9), reading(START + 65 * minute, 0 * minute, 8)]
+    await keep(store, said([*run(START, QUARTER, [5] * 12), *peaks], demand))
+    edges = [START + n * HOUR for n in range(4)]
+    assert await sums(store, *edges) == [9, 8, 5]
+    await compacted(store, START + 30 * DAY)
+    assert await sums(store, *edges) == [9, 8, 5]
+    assert len(kept_readings(store.path)) == 4, "an instant stays"
+    corrected = said(run(START, QUARTER, [4] * 4), demand)
+    await keep(store, corrected, at=START + 31 * DAY)
+    assert await sums(store, *edges) == [4, 8, 5]
+
+
+@pytest.mark.parametrize("per_block", [777, 15])
+async def test_a_corrected_file_counts_in_whatever_pieces_it_comes(store, tmp_path, per_block):
     clock, path = SimClock(START + 300 * DAY), tmp_path / "a.xml"
 
-    async def taken(value, said):
-        rows = gb.readings([value] * 6_000, gb.START + 900, 60)
-        path.write_bytes(gb.download(rows, per_block=777).replace(gb.SAID.encode(), said))
+    async def taken(value, month):
+        text = gb.download(gb.readings([value] * 6_000, gb.START + 900, 60), per_block=per_block)
+        second = itertools.count()  # each entry is said by itself
+        stamp = lambda _: f"2026-0{month}-02T00:{next(second) // 60:02}:00Z".encode()  # noqa: E731
+        path.write_bytes(re.sub(gb.SAID.encode(), stamp, text))
         return (await take_in([("a.xml", path)], store.meters, clock, meter="m")).kept
 
-    assert await taken(1_000, b"2026-02-02T00:00:00Z") == Kept(new=6_000)
+    assert await taken(1_000, 2) == Kept(new=6_000)
     await compacted(store, clock.now())
     hours = len(kept_readings(store.path))
     assert hours < 200
     # Of the first hour and of the last a part was never known
-    assert await taken(2_000, b"2026-03-03T00:00:00Z") == Kept(new=99 * 60, updated=60)
+    assert await taken(2_000, 3) == Kept(new=99 * 60, updated=60)
     await compacted(store, clock.now())
     assert len(kept_readings(store.path)) == hours
     assert sum(r["amount"] for r in kept_readings(store.path)) == 12_000

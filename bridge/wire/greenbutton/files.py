@@ -28,7 +28,6 @@ from bridge.wire.greenbutton.spool import Spool
 from bridge.wire.greenbutton.times import oddities
 
 MOST = 5_000  # readings in a piece
-HOUR = 3_600_000  # milliseconds
 TOLD, KNOWN = 20, 1_000  # problems that are told one by one, and that are told apart
 LONGEST = 2_000  # characters of an address that are looked at
 DEFINED, TOGETHER = 100_000, 1_000  # things that may be said of measurements, and in an entry
@@ -304,21 +303,19 @@ class Files:
         held.readings.extend(readings)
         self._kept += len(readings)
         if len(held.readings) >= MOST:
-            self._release(key, more=key)
+            self._release(key)
         elif self._kept > 4 * MOST or len(self._held) > MOST:
-            self._release(more=key)
+            self._release()
 
-    def _release(self, *keys: tuple[int, Stream], more: tuple[int, Stream] | None = None) -> None:
-        """Let go of what is kept, of these streams or of all; of one that has more, whole hours."""
+    def _release(self, *keys: tuple[int, Stream]) -> None:
+        """Let go of what is kept, of these streams or of all."""
         for key in keys or list(self._held):
             said, readings = self._held.pop(key)
-            if key == more and (whole := _hour_of(readings, len(readings) - 1)):
-                self._held[key] = _Held(said, readings[whole:])
-                del readings[whole:]
             self._kept -= len(readings)
+            readings = self._last_said_of(readings)
             origin = Origin("greenbutton", reference=self._names[key[0]])
-            for piece in _pieces(self._last_said_of(readings)):
-                self._ready.append(Measured(key[1], piece, origin, said))
+            for n in range(0, len(readings), MOST):
+                self._ready.append(Measured(key[1], readings[n : n + MOST], origin, said))
 
     def _taken(self) -> list[Measured]:
         ready, self._ready = self._ready, []
@@ -351,24 +348,6 @@ class Files:
             self._problems[problem] = None
         else:
             self._untold += 1
-
-
-def _pieces(readings: list[Reading]) -> Iterator[list[Reading]]:
-    """Yield readings in pieces, an hour in one piece: it may have been kept as an hour before."""
-    first = 0
-    while len(readings) - first > MOST:
-        end = _hour_of(readings, first + MOST, first) or first + MOST
-        yield readings[first:end]
-        first = end
-    yield readings[first:]
-
-
-def _hour_of(readings: Sequence[Reading], at: int, after: int = 0) -> int:
-    """Return where the hour of a reading begins; 0 where it does not begin `after` a place."""
-    hour, n = readings[at].start // HOUR, at
-    while n > after and readings[n - 1].start // HOUR == hour:
-        n -= 1
-    return n if n > after else 0
 
 
 def _read_said(updated: str) -> datetime | None:
