@@ -278,6 +278,9 @@ class ReportMemory(Protocol):
     ) -> list[Bucket]:
         """Return what a resource's meter measured, in steps from start to end."""
 
+    async def heard(self, resource: Resource, after: datetime, until: datetime) -> bool:
+        """Whether a resource's meter has measured anything that ends in (after, until]."""
+
     async def account(self, source: str) -> Account:
         """Return how it stands with a source's reports."""
 

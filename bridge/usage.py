@@ -17,10 +17,12 @@ DIRECTIONS = (IMPORT, EXPORT, NET, GENERATION)
 # What was measured. Others are kept, too, and not added up.
 USAGE, DEMAND, BASELINE = "usage", "demand", "baseline"
 SUBSCRIPTION_PRE, SUBSCRIPTION_POST = "subscription_pre", "subscription_post"
-ADDED_UP = frozenset({USAGE, BASELINE, SUBSCRIPTION_PRE, SUBSCRIPTION_POST})
+AGREED = frozenset({BASELINE, SUBSCRIPTION_PRE, SUBSCRIPTION_POST})  # no meter measures these
+ADDED_UP = frozenset({USAGE}) | AGREED
 UNKNOWN = ""  # a unit or a currency that nobody says
 # What a reading may be of: between these instants, and no longer than this (milliseconds)
 FIRST, LAST, LONGEST = 0, 7_258_118_400_000, 100 * 86_400_000  # 1970, 2200, a quarter's bill
+FOR_EVER = timedelta(milliseconds=LONGEST)
 # Unit as it is said → unit as it is kept, and the power of ten between them: no digit changes
 _SCALED: Mapping[str, tuple[str, int]] = {
     prefix + unit: ("K" + unit, power)
@@ -237,8 +239,13 @@ class UsageStore(Protocol):
     ) -> list[Known]:
         """Return the first readings that begin in [start, end), the finest there are; or all."""
 
-    async def begins(self, stream: StreamInfo, at: datetime) -> datetime | None:
-        """Return where, from an instant on, there is something again; None where nothing is."""
+    async def begins(
+        self, stream: StreamInfo, at: datetime, *, longest: timedelta = FOR_EVER
+    ) -> datetime | None:
+        """Return where, from an instant on, there is something again; None where nothing is.
+
+        Of readings of more than a day only where they may be as long as `longest`.
+        """
 
     async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:
         """Return what each span between two edges amounts to."""
@@ -256,8 +263,13 @@ class UsageStore(Protocol):
     ) -> list[Stretch]:
         """Return the first stretches of time, in order, of which there are readings."""
 
-    async def trace(self, stream: StreamInfo, start: datetime, end: datetime) -> list[Known]:
-        """Return readings of [start, end) that do not hold any more, the oldest first."""
+    async def trace(
+        self, stream: StreamInfo, start: datetime, end: datetime, limit: int
+    ) -> list[Known]:
+        """Return the first readings of [start, end) that do not hold any more.
+
+        In order of their starts, and of when they were learnt.
+        """
 
 
 class ContractStore(Protocol):

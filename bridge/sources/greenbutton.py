@@ -90,6 +90,8 @@ class GreenButton(QuietSource):
                 yield Batch(measured=[piece], history=True)
         except (WireError, OSError) as error:
             if len(paths) > 1:
+                if self.meter is not None:
+                    named |= reading.meters  # by which pieces may have been kept already
                 for path in paths:
                     async with aclosing(self._read([path], named)) as batches:
                         async for batch in batches:

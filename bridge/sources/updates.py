@@ -165,9 +165,8 @@ class Updates:
         while at < until:
             end = at + step
             if not any(since < end < to for since, to in away):
-                lately = end - resource.silence
-                (bucket,) = await self._memory.measured(resource, lately, end, resource.silence)
-                cells.append(Cell(r_id, at, step, bucket.readings > 0))
+                there = await self._memory.heard(resource, end - resource.silence, end)
+                cells.append(Cell(r_id, at, step, there))
             at = end
         return cells
 

@@ -1,23 +1,33 @@
 """Meters: keeps what they measured, and answers what it amounts to."""
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import groupby, pairwise
+from heapq import nsmallest
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
 from typing import Any
 
 from bridge.model import Document
-from bridge.notation import EXACT, from_json, from_millis, millis
+from bridge.notation import from_json, from_millis, millis
 from bridge.store import compaction, usage
-from bridge.store.dates import date_span, dates_of
+from bridge.store.buckets import buckets, inside
 from bridge.store.metered import Metered, unpack
-from bridge.store.overlaps import NOTHING, Amount, amount_of, finest
+from bridge.store.overlaps import finest
 from bridge.store.packing import DAY, from_columns
 from bridge.store.sqlite import Sqlite, one, rows
-from bridge.store.usage_rows import closes, day_rows, known_spans, opens, reach
+from bridge.store.usage_rows import (
+    SHORT,
+    closes,
+    day_rows,
+    ends_within,
+    known_spans,
+    opens,
+    reach,
+)
 from bridge.usage import (
-    DEMAND,
+    AGREED,
+    FOR_EVER,
     Bucket,
     Kept,
     Known,
@@ -27,9 +37,7 @@ from bridge.usage import (
     UsageQuestion,
 )
 
-HOUR = 3_600_000
 EVERYTHING = UsageQuestion()
-Span = tuple[int, int]
 
 
 class Meters:
@@ -80,16 +88,34 @@ class Meters:
         read = _every_reading if all_ else _readings
         return await self._file.read(lambda db: read(db, stream, millis(start), millis(end), limit))
 
-    async def begins(self, stream: StreamInfo, at: datetime) -> datetime | None:
-        """Return where, from an instant on, there is something again; None where nothing is."""
-        return _moment(await self._file.read(lambda db: opens(db, stream.id, millis(at))))
+    async def begins(
+        self, stream: StreamInfo, at: datetime, *, longest: timedelta = FOR_EVER
+    ) -> datetime | None:
+        """Return where, from an instant on, there is something again; None where nothing is.
+
+        Of readings of more than a day only where they may be as long as `longest`.
+        """
+        shorts = longest <= timedelta(milliseconds=SHORT)
+        read = self._file.read(lambda db: opens(db, stream.id, millis(at), shorts=shorts))
+        return _moment(await read)
+
+    async def heard(self, meter: str, after: datetime, until: datetime) -> bool:
+        """Whether a meter has measured anything that ends in (after, until]."""
+        span = millis(after), millis(until)
+
+        def read(db: Any) -> bool:
+            streams = _streams(db, UsageQuestion(frozenset({meter})))
+            own = (s.id for s in streams if s.kind.partition(".")[0] not in AGREED)
+            return any(ends_within(db, number, *span) for number in own)
+
+        return await self._file.read(read)
 
     async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:
         """Return what each span between two edges amounts to."""
 
         def read(db: Any) -> list[Bucket]:
             spans = [(millis(a), millis(b)) for a, b in pairwise(edges)]
-            return list(_buckets(db, stream, spans))
+            return list(buckets(db, stream, spans))
 
         return await self._file.read(read)
 
@@ -111,9 +137,15 @@ class Meters:
         hi = 10**15 if end is None else millis(end)
         return await self._file.read(lambda db: _coverage(db, stream, lo, hi, limit))
 
-    async def trace(self, stream: StreamInfo, start: datetime, end: datetime) -> list[Known]:
-        """Return readings of [start, end) that do not hold any more, the oldest first."""
-        return await self._file.read(lambda db: _trace(db, stream, millis(start), millis(end)))
+    async def trace(
+        self, stream: StreamInfo, start: datetime, end: datetime, limit: int
+    ) -> list[Known]:
+        """Return the first readings of [start, end) that do not hold any more.
+
+        In order of their starts, and of when they were learnt.
+        """
+        span = millis(start), millis(end)
+        return await self._file.read(lambda db: _trace(db, stream, *span, limit))
 
 
 def _meters(db: Any, question: UsageQuestion) -> list[Document]:
@@ -242,115 +274,17 @@ class _Origins(dict[int, Document]):
         return self[number]
 
 
-def _buckets(db: Any, stream: StreamInfo, spans: Sequence[Span]) -> Iterator[Bucket]:
-    """Yield what spans amount to: from kept sums where a span is of whole local dates."""
-    for dated, group in groupby(spans, lambda span: _is_dates(stream, span)):
-        amounts = (_by_dates if dated else _by_readings)(db, stream, list(group))
-        for (start, end), amount in amounts:
-            covered = timedelta(milliseconds=amount.covered)
-            yield Bucket(
-                from_millis(start), from_millis(end), amount.value, covered, amount.readings
-            )
-
-
-def _is_dates(stream: StreamInfo, span: Span) -> bool:
-    """Whether a span is of local dates of which all readings are inside one of them."""
-    if span[1] - span[0] < 23 * HOUR:
-        return False
-    one_date = span[1] - span[0] <= 25 * HOUR
-    return (one_date or not stream.straddles) and all(_date(edge, stream.zone) for edge in span)
-
-
-def _date(edge: int, zone: str) -> int | None:
-    """Return the local date, as days since 1970, that begins at an instant; None for others."""
-    for number, start, _ in dates_of(edge // DAY, zone):
-        if start == edge:
-            return number
-    return None
-
-
-def _by_dates(db: Any, stream: StreamInfo, spans: Sequence[Span]) -> Iterator[tuple[Span, Amount]]:
-    first = _date(spans[0][0], stream.zone)
-    last = _date(spans[-1][1], stream.zone)
-    kept: dict[int, Amount] = {}
-    sql = "SELECT date, value, exponent, covered, readings FROM usage_dates"
-    for row in db.execute(
-        f"{sql} WHERE stream = ? AND date >= ? AND date < ?", (stream.id, first, last)
-    ):
-        kept[row[0]] = Amount(from_columns(row[1], row[2]), row[3], row[4])
-    stale = {
-        row[0]
-        for row in db.execute(
-            "SELECT date FROM usage_stale WHERE stream = ? AND date >= ? AND date < ?",
-            (stream.id, first, last),
-        )
-    }
-    for lo, hi in _together(sorted(stale)):
-        pieces = [date_span(n, stream.zone) for n in range(lo, hi)]
-        for n, (_, amount) in zip(range(lo, hi), _by_readings(db, stream, pieces), strict=True):
-            kept[n] = amount
-    for span in spans:
-        start, end = (_date(edge, stream.zone) or 0 for edge in span)
-        yield span, _sum(stream.kind, [kept[n] for n in range(start, end) if n in kept])
-
-
-def _together(numbers: Sequence[int]) -> Iterator[Span]:
-    """Yield runs of consecutive numbers as first, last + 1."""
-    for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
-        found = [n for _, n in run]
-        yield found[0], found[-1] + 1
-
-
-def _sum(kind: str, amounts: Sequence[Amount]) -> Amount:
-    values = [a.value for a in amounts if a.value is not None]
-    if not values:
-        return NOTHING
-    total = values[0]
-    for value in values[1:]:
-        total = max(total, value) if kind.startswith(DEMAND) else EXACT.add(total, value)
-    return Amount(total, sum(a.covered for a in amounts), sum(a.readings for a in amounts))
-
-
-def _by_readings(
-    db: Any, stream: StreamInfo, spans: Sequence[Span]
-) -> Iterator[tuple[Span, Amount]]:
-    """Yield what the readings inside each span amount to."""
-    for span, readings in _inside(db, stream, spans):
-        yield span, amount_of(stream.kind, readings)
-
-
 def _parts(
-    db: Any, stream: StreamInfo, spans: Sequence[Span], limit: int
+    db: Any, stream: StreamInfo, spans: Sequence[tuple[int, int]], limit: int
 ) -> Iterator[Sequence[Known]]:
     """Yield the readings that each span's amount is the sum of."""
     origins = _Origins(db)
-    for _, readings in _inside(db, stream, spans):
+    for _, readings in inside(db, stream, spans):
         found = finest([r for r in readings if r.length])
         limit -= len(found)
         if limit < 0:
             return
         yield [_known(r, origins) for r in found]
-
-
-def _inside(
-    db: Any, stream: StreamInfo, spans: Sequence[Span]
-) -> Iterator[tuple[Span, Sequence[Metered]]]:
-    """Yield the readings that lie wholly inside each span."""
-    pending: list[Metered] = []
-    days = day_rows(db, stream.id, spans[0][0] // DAY, spans[-1][1] // DAY)
-    reached: int | None = -(10**9)
-    for lo, hi in spans:
-        while reached is not None and reached * DAY + DAY <= hi - 1:
-            day, readings = next(days, (None, []))
-            reached = day
-            pending += readings
-        first, last = _at(pending, lo), _at(pending, hi)
-        yield (lo, hi), [r for r in pending[first:last] if r.end <= hi]
-        pending = pending[first:] if first > 1000 else pending
-
-
-def _at(readings: Sequence[Metered], start: int) -> int:
-    return bisect_left(readings, start, key=lambda r: r.start)
 
 
 def _coverage(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list[Stretch]:
@@ -368,16 +302,21 @@ def _coverage(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list
     return [Stretch(from_millis(a), from_millis(b)) for a, b in clipped]
 
 
-def _trace(db: Any, stream: StreamInfo, lo: int, hi: int) -> list[Known]:
-    origins = _Origins(db)
+def _trace(db: Any, stream: StreamInfo, lo: int, hi: int, limit: int) -> list[Known]:
+    origins, found = _Origins(db), list[tuple[Metered, int]]()
     sql = (
         "SELECT day, replaced, data FROM usage_revisions WHERE stream = ? AND day BETWEEN ? AND ?"
         " ORDER BY day, replaced"
     )
-    found = db.execute(sql, (stream.id, lo // DAY, (hi - 1) // DAY)).fetchall()
-    return [
-        _known(reading, origins, row[1])
-        for row in found
-        for reading in unpack(row[2], row[0])
-        if lo <= reading.start < hi
-    ]
+    packed = db.execute(sql, (stream.id, lo // DAY, (hi - 1) // DAY))
+    for day, group in groupby(packed, itemgetter(0)):
+        for _, replaced, data in group:
+            gone = ((r, replaced) for r in unpack(data, day) if lo <= r.start < hi)
+            found = nsmallest(limit, chain(found, gone), key=_by_start)
+        if len(found) == limit:
+            break  # what comes begins later
+    return [_known(reading, origins, replaced) for reading, replaced in found]
+
+
+def _by_start(gone: tuple[Metered, int]) -> tuple[int, int]:
+    return gone[0].start, gone[0].since

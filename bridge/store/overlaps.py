@@ -7,7 +7,7 @@ that came later.
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from operator import ge, gt
@@ -19,6 +19,7 @@ from bridge.store.packing import from_columns
 from bridge.usage import ADDED_UP, DEMAND, Kept
 
 Key = tuple[int, int]  # start, length
+NESTED = 200  # readings near one end of another that are looked at
 
 
 class Merged(NamedTuple):
@@ -75,8 +76,8 @@ class _Merging:
         if had is not None:
             self._say_again(had, reading)
             return
-        crossed = list(self._crossed(reading))
-        if any(other.said > reading.said for other in crossed):
+        crossed = self._crossed(reading)
+        if crossed is None or any(other.said > reading.said for other in crossed):
             self._counts[3] += 1
             return
         for other in crossed:
@@ -100,16 +101,25 @@ class _Merging:
             self._note_gone(had)
             self._held[had.key] = reading
 
-    def _crossed(self, reading: Metered) -> Iterator[Metered]:
-        """Yield what is known and overlaps without lying within, or around."""
+    def _crossed(self, reading: Metered) -> list[Metered] | None:
+        """Return what is known and overlaps without lying within, or around.
+
+        None where too many lie within each other: no meter says that.
+        """
         start, end = reading.start, reading.end
+        found, seen = list[Metered](), 0
         for bits, keys in self._keys.items():
             reach = 1 << bits  # each of these is shorter
             for lo, hi in ((start - reach, start), (max(start + 1, end - reach), end)):
-                for key in keys[bisect_left(keys, (lo, 0)) : bisect_left(keys, (hi, 0))]:
+                first, last = bisect_left(keys, (lo, 0)), bisect_left(keys, (hi, 0))
+                seen += last - first
+                if seen > NESTED:
+                    return None
+                for key in keys[first:last]:
                     other_end = key[0] + key[1]
                     if (start < other_end < end) if key[0] < start else other_end > end:
-                        yield self._held[key]
+                        found.append(self._held[key])
+        return found
 
     def _drop(self, reading: Metered) -> None:
         self._note_gone(reading)

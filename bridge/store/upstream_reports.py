@@ -48,6 +48,10 @@ class UpstreamReports:
             found = [max(a, b, key=_known) for a, b in zip(found, said, strict=True)]
         return found
 
+    async def heard(self, resource: Resource, after: datetime, until: datetime) -> bool:
+        """Whether a resource's meter has measured anything that ends in (after, until]."""
+        return await self._meters.heard(resource.meter, after, until)
+
     async def account(self, source: str) -> Account:
         """Return how it stands with a source's reports."""
         return await self._file.read(lambda db: _account(db, source))

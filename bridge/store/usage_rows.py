@@ -66,7 +66,7 @@ SELECT min(at) FROM (
     SELECT * FROM (SELECT opens AS at FROM usage
         WHERE stream = :stream AND closes >= :at AND day >= :day ORDER BY day LIMIT 1)
     UNION ALL SELECT * FROM (SELECT start FROM usage_long
-        WHERE stream = :stream AND start + length >= :at AND start >= :earliest
+        WHERE NOT :shorts AND stream = :stream AND start + length >= :at AND start >= :earliest
         ORDER BY start LIMIT 1)
 )
 """
@@ -79,10 +79,10 @@ SELECT max(at) FROM (
 """
 
 
-def opens(db: Any, stream: int, at: int | None = None) -> int | None:
-    """Return where there is something for the first time, from an instant on."""
-    at = FIRST if at is None else at
-    values = {"stream": stream, "at": at, "day": (at - SHORT) // DAY, "earliest": at - LONGEST}
+def opens(db: Any, stream: int, at: int = FIRST, *, shorts: bool = False) -> int | None:
+    """Return where there is something for the first time, or short ones, from an instant on."""
+    values = {"stream": stream, "at": at, "day": (at - SHORT) // DAY, "earliest": at - LONGEST,
+              "shorts": shorts}  # fmt: skip
     found = _connection(db).execute(_OPENS, values).fetchone()[0]
     return None if found is None else max(found, at)
 
@@ -92,6 +92,19 @@ def closes(db: Any, stream: int) -> int | None:
     values = {"stream": stream, "longest": LONGEST}
     found: int | None = _connection(db).execute(_CLOSES, values).fetchone()[0]
     return found
+
+
+def ends_within(db: Any, stream: int, after: int, until: int) -> bool:
+    """Whether a reading ends after an instant, and not after another."""
+    sql = (
+        "SELECT day, closes, data FROM usage"
+        " WHERE stream = ? AND day BETWEEN ? AND ? AND closes > ? AND opens <= ? ORDER BY day DESC"
+    )
+    span = (after - SHORT) // DAY, until // DAY
+    for day, last, data in _connection(db).execute(sql, (stream, *span, after, until)):
+        if last <= until or any(after < r.end <= until for r in unpack(data, day)):
+            return True
+    return any(after < r.end <= until for r in long_rows(db, stream, after, until))
 
 
 def known_spans(db: Any, stream: int, lo: int, hi: int) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -38,6 +38,8 @@ from bridge.web import CALLER, Problem, Query, Route, read_query, reply_tagged
 LONGEST_PAGE = 10_000
 EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 AT_ONCE = 500  # buckets that are worked out together
+MOST_PIECES = 100  # of so many buckets, in a page
+WITHIN = {"hourly": timedelta(hours=1), "daily": timedelta(hours=25), "monthly": timedelta(days=32)}
 SECOND = timedelta(seconds=1)
 RAW = "usage:raw"
 # What only usage:raw sees of a row
@@ -238,42 +240,60 @@ class Usage:
         since = query.start or until - timedelta(days=BACK[query.resolution])
         page: list[_Rows] = []
         left, start, skip = query.limit, max(since, begin.start or since), begin.skip
+        pieces = iter(range(MOST_PIECES))
         for stream in begin.streams:
-            rows = (await self._rows(query, stream, start, left + skip + 1))[skip:]
+            found, on = await self._rows(query, stream, start, left + skip + 1, pieces)
+            rows = found[skip:]
             if len(rows) > left:
                 again = rows[left]["start"]
                 skip = sum(row["start"] == again for row in rows[:left]) + skip * (again == start)
                 after = f"{write_time(again)}~{stream.id}~{skip}"
                 return [*page, (stream, rows[:left])], after
             page.append((stream, rows))
+            if on:
+                return page, f"{write_time(on)}~{stream.id}~0"
             left, start, skip = left - len(rows), since, 0
         return page, None
 
     async def _rows(
-        self, query: UsageQuery, stream: StreamInfo, start: datetime, limit: int
-    ) -> list[Document]:
-        """Return a stream's first rows; they are made off the event loop, there may be many."""
+        self,
+        query: UsageQuery,
+        stream: StreamInfo,
+        start: datetime,
+        limit: int,
+        pieces: Iterator[int],
+    ) -> tuple[list[Document], datetime | None]:
+        """Return a stream's first rows, and where it goes on if it was too much to look for.
+
+        They are made off the event loop, there may be many.
+        """
         if stream.first is None or stream.last is None:
-            return []
+            return [], None
         last = stream.last + timedelta(milliseconds=1)  # one of no length may stand at its end
         end = min(query.end or last, last)
         if query.resolution == "native":
             found = await self._store.readings(stream, start, end, limit)
             if query.revisions:
-                found += await self._store.trace(stream, start, end)
+                # What was replaced after the last that is shown is of a later page.
+                until = found[-1].start + SECOND / 1000 if len(found) == limit else end
+                found += await self._store.trace(stream, start, until, limit)
                 found = sorted(found, key=lambda r: (r.start, r.since))[:limit]
-            return await asyncio.to_thread(_native_rows, stream, found)
+            return await asyncio.to_thread(_native_rows, stream, found), None
         rows, begin = list[Document](), max(start, stream.first)
+        longest = WITHIN[query.resolution]
         while len(rows) < limit and begin < end:
-            again = await self._store.begins(stream, begin)  # nothing is worked out in between
+            # Nothing is worked out in between
+            again = await self._store.begins(stream, begin, longest=longest)
             if again is None or again >= end:
                 break
+            if next(pieces, None) is None:
+                return rows, begin
             all_edges = edges(query.resolution, stream.zone, max(begin, again), end)
             chunk = list(islice(all_edges, AT_ONCE))
             buckets = await self._store.buckets(stream, chunk)
             rows += await asyncio.to_thread(_bucket_rows, stream, buckets)
             begin = chunk[-1]
-        return rows[:limit]
+        return rows[:limit], None
 
 
 async def _list_reply(items: Sequence[Document], after: str | None = None) -> web.Response:

@@ -10,12 +10,12 @@ from bridge.usage import Measured, Origin, Reading, Stream
 MILLISECOND = timedelta(milliseconds=1)
 
 
-async def keep(store, meter, start, step, values, at, direction="import"):
+async def keep(store, meter, start, step, values, at, direction="import", **about):
     """Keep amounts (in kWh; None is none) that a meter measured one after the other."""
     readings = [
         Reading(millis(start + n * step), step // MILLISECOND, *to_columns(Decimal(str(value))))
         for n, value in enumerate(values)
         if value is not None
     ]
-    said = Measured(Stream(meter, direction), readings, Origin("api", "tests"))
+    said = Measured(Stream(meter, direction, **about), readings, Origin("api", "tests"))
     await store.meters.keep([said], at, durable=False)

@@ -124,12 +124,12 @@ class Scene:
         """Let a meter measure, and the bridge keep it."""
         await measured.keep(self.store, meter, start, step, values, self.clock.now(), **about)
 
-    async def live(self, values, meter="M", step=QUARTER):
+    async def live(self, values, meter="M", step=QUARTER, **about):
         """Let time pass while a meter measures, and says so as soon as it has."""
         for value in values:
             start = self.clock.now()
             self.clock.pass_time(step - MINUTE)
             await self.settled()
             if value is not None:
-                await self.measure(start, [value], meter, step)
+                await self.measure(start, [value], meter, step, **about)
             await self.passing(MINUTE)

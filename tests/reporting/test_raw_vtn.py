@@ -251,6 +251,19 @@ async def test_whether_a_meter_is_there(scene):
         )
 
 
+@pytest.mark.parametrize(
+    "about", [{"kind": "demand", "unit": "KW"}, {"unit": ""}, {"direction": "generation"}]
+)
+async def test_a_meter_is_there_whatever_it_measures(scene, about):
+    scene.vtn.wants = [wanted("state", "R", specifier="telemetry-status")]
+    async with scene.bridge(STATUS):
+        await scene.live([1, None, None, None, None], **about)
+        await scene.measure(NOON + HOUR, [1] * 9, kind="subscription_pre")  # nobody measures that
+        await scene.live([None])
+        states = [values for (values,) in scene.vtn.values().values()]
+        assert states == [True, True, True, False, False, False]
+
+
 async def test_states_are_told_of_an_outage_and_not_of_when_nobody_looked(scene):
     scene.vtn.wants = [wanted("state", "R", specifier="telemetry-status")]
     async with scene.bridge(STATUS):

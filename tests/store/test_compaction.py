@@ -55,7 +55,7 @@ async def test_whole_hours_are_made_and_sums_stay(store):
         (START + HOUR, START + 2 * HOUR, Decimal("2.50")),
     ]
     assert len(found) == 40
-    assert await store.meters.trace(await stream_of(store), *edges[::2]) == []
+    assert await store.meters.trace(await stream_of(store), *edges[::2], 10) == []
     kept = kept_readings(store.path)
     assert [r["quality"] for r in kept][1:] == ["valid"] * 39
 
@@ -105,7 +105,7 @@ async def test_a_late_correction_of_a_part_of_an_hour_holds_once_the_hour_is_ful
     rest = said(run(START + HOUR + QUARTER, QUARTER, [6] * 3))
     assert await keep(store, rest, at=START + 61 * DAY) == Kept(new=3)
     assert await sums(store, START, START + DAY) == [96 + 4 + 19]
-    (gone,) = await store.meters.trace(await stream_of(store), START + HOUR, START + 2 * HOUR)
+    (gone,) = await store.meters.trace(await stream_of(store), START + HOUR, START + 2 * HOUR, 10)
     assert (gone.value, gone.replaced, gone.origin["reference"]) == (4, START + 61 * DAY, "a.xml")
     fresh = run(START + 40 * DAY, QUARTER, [1])
     assert await keep(store, said(fresh), at=START + 62 * DAY) == Kept(new=1)

@@ -89,7 +89,7 @@ async def test_a_correction_holds_and_leaves_a_trace(store):
     counts = await keep(store, said(run(T0, HOUR, [1, "2.5", 3])), at=T0 + DAY)
     assert counts == Kept(updated=1, duplicates=2)
     assert await sums(store, T0, T0 + DAY) == [Decimal("6.5")]
-    (trace,) = await store.meters.trace(await stream_of(store), T0, T0 + DAY)
+    (trace,) = await store.meters.trace(await stream_of(store), T0, T0 + DAY, 10)
     assert (trace.value, trace.start, trace.since, trace.replaced) == (2, T0 + HOUR, T0, T0 + DAY)
 
 
@@ -102,6 +102,25 @@ async def test_what_was_said_earlier_does_not_undo_what_was_said_later(store):
     await told(5, 4)  # said again, it is as new
     assert await told(6, 3) == Kept(outdated=1)
     assert await sums(store, T0, T0 + DAY) == [5]
+
+
+async def test_of_many_within_each_other_only_so_many_are_kept(store):
+    second = timedelta(seconds=1)
+    russian_dolls = [reading(T0 + n * second, DAY - 2 * n * second, n) for n in range(5000)]
+    kept = await keep(store, said(russian_dolls))
+    assert (kept.new + kept.outdated, kept.new) == (5000, len(kept_readings(store.path)))
+    assert 100 < kept.new < 500
+    assert await keep(store, said(run(T0 + DAY, HOUR, [1] * 24))) == Kept(new=24)
+
+
+async def test_the_highest_of_dates_knows_midnight_once(store):
+    demand = Stream("m", "import", "demand", "KW")
+    instants = [reading(T0 + n * HOUR, 0 * HOUR, 9 if n == 24 else 1) for n in range(48)]
+    await keep(store, said(instants, demand))
+    assert await sums(store, T0, T0 + DAY, T0 + 2 * DAY) == [1, 9]
+    while await store.meters.refresh(T0 + 30 * DAY):
+        pass
+    assert await sums(store, T0, T0 + DAY, T0 + 2 * DAY) == [1, 9]
 
 
 async def test_hours_that_fill_a_day_count_and_the_day_does_not(store):
@@ -183,7 +202,7 @@ async def test_a_bill_beside_hours_costs_its_own_row(store):
     assert await store.meters.begins(stream, later) == later
     # Two bills that cross: the later one holds, and the hours stay.
     await keep(store, said([reading(start + 30 * DAY, 90 * DAY, 8)]), at=T0 + DAY)
-    (trace,) = await store.meters.trace(stream, start, start + DAY)
+    (trace,) = await store.meters.trace(stream, start, start + DAY, 10)
     assert (trace.value, trace.end) == (9, start + 90 * DAY)
     (found,) = await store.meters.coverage(stream, None, None, 10)
     assert found == (start, start + 120 * DAY)

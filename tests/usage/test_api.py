@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from bridge.vtn import usage as vtn_usage
 from tests.peers import Device, eventually, started
 from tests.store.test_usage import reading, run
 from tests.usage.calls import HOUR, measured
@@ -278,6 +279,25 @@ async def test_between_readings_that_lie_far_apart_nothing_is_worked_out(site):
                     "/api/v1/usage", resolution=resolution, start="1971-01-01T00:00:00Z"
                 )
             assert [r["value"] for r in found.items] == [1, 2]
+
+
+async def test_what_no_hour_is_made_of_is_not_looked_through(site, monkeypatch):
+    long, day = timedelta(days=100), timedelta(days=1)
+    first = datetime(1990, 1, 1, tzinfo=UTC)
+    async with site() as call:
+        await call.keep(measured("alice-1", run(first, long, [1] * 120) + run(START, HOUR, [2])))
+        async with asyncio.timeout(5):
+            found = await call("alice").get("/api/v1/usage", start="1990-01-01T00:00:00Z", limit=1)
+        assert [r["value"] for r in found.items] == [2]
+        # Of many days the hours are asked for, of which there are none: page by page.
+        await call.keep(measured("alice-1", run(START - 400 * day, day, [24] * 400)))
+        monkeypatch.setattr(vtn_usage, "MOST_PIECES", 3)
+        more, pages = {"start": "1990-01-01T00:00:00Z", "resolution": "hourly"}, []
+        while not pages or pages[-1].json["next"]:
+            cursor = {"cursor": pages[-1].json["next"]} if pages else {}
+            pages.append(await call("alice").get("/api/v1/usage", **more, **cursor))
+        assert [r["value"] for page in pages for r in page.items] == [2]
+        assert len(pages) in {7, 8}
 
 
 async def test_what_was_billed_by_goes_over_what_was_planned_however_long_its_intervals_are(site):

@@ -256,6 +256,31 @@ async def test_a_folder_keeps_its_meters_apart_look_by_look(settings, bridge, tm
         assert len(kept()) == 4
 
 
+async def test_a_file_that_fails_midway_mixes_no_meters(settings, bridge, tmp_path):
+    five, seven = ("User/1/UsagePoint/5", "User/1/UsagePoint/7")
+    rows = [espi.readings([n] * 3, espi.START + n * 86400) for n in (5, 7, 9)]
+    whole = [espi.point(seven), espi.meter_reading(path=seven), espi.typed()]
+    files = {
+        "a.xml": espi.feed(espi.intervals(rows[0], path=five), espi.point(five),
+                           espi.meter_reading(path=five), espi.typed()),
+        "b.xml": espi.feed(*whole, espi.intervals(rows[1], path=seven)),
+        "c.xml": espi.feed(*whole, espi.intervals(rows[2], path=seven),
+                           f"<entry><title>{'x' * 5_000_000}</title></entry>"),
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text)
+        os.utime(tmp_path / name, (time.time() - 60, time.time() - 60))
+    source = {"kind": "greenbutton", "name": "inbox", "folder": tmp_path, "meter": "house"}
+    async with bridge(settings([{**source, "every": "50ms"}])) as running:
+        job = running.health.job("source:inbox")
+        await eventually(lambda: job.warning and "c.xml" in job.warning)
+        found = {}
+        for row in kept_readings(running.store.path):
+            found.setdefault(row["meter"], set()).add(float(row["amount"]))
+    assert sorted(found) == ["house", "house/5"]
+    assert (found["house"] - {0.009}, found["house/5"]) == ({0.007}, {0.005})
+
+
 def command(folder, *words, status=0):
     done = subprocess.run(
         [sys.executable, "-m", "bridge", "import", "greenbutton", *map(str, words), "--json"],

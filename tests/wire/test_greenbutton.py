@@ -2,9 +2,12 @@
 
 import io
 import itertools
+import re
 from collections import Counter
+from datetime import datetime
 from decimal import Decimal
 from xml.etree import ElementTree
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -286,6 +289,26 @@ def test_days_have_23_and_25_hours():
     rows = [gb.reading(short, 23, 82_800), gb.reading(long, 25, 90_000)]
     _, measured = read(gb.download(rows, intervalLength=86400))
     assert [r.length / HOUR for r in only(measured)] == [23, 25]
+
+
+@pytest.mark.parametrize("own", [False, True])  # whether each entry was said by itself
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(("kind", "per_block"), [("day", 31), ("day", 1), ("hour", 24)])
+def test_a_day_of_24_hours_ends_where_the_next_begins(own, order, kind, per_block):
+    zone = ZoneInfo("America/Los_Angeles")
+    days = [datetime(2026, 3, n, tzinfo=zone) for n in range(1, 32)]
+    starts = [int(day.timestamp()) for day in days][::order]
+    rows = [gb.reading(start, 1000, 86400) for start in starts]
+    if kind == "hour":  # nothing else is cut: a window that slides hour by hour is none of this
+        rows = [gb.reading(starts[0] + n * 3600, 1000, 86400) for n in range(48)][::order]
+    text = gb.download(rows, per_block=per_block, intervalLength=86400)
+    second = itertools.count()
+    stamp = lambda _: f"2026-04-02T00:00:{next(second):02}Z".encode()  # noqa: E731
+    found, measured = read(re.sub(gb.SAID.encode(), stamp, text) if own else text)
+    lengths = Counter(r.length / HOUR for r in only(measured))
+    assert lengths == ({24: 48} if kind == "hour" else {24: 30, 23: 1})
+    assert sum(r.value for r in only(measured)) == 1000 * len(rows)
+    assert ["reach an hour" in p for p in found.problems] == [True] * (kind == "day")
 
 
 def test_costs_are_never_scaled():

@@ -25,7 +25,7 @@ from bridge.wire.greenbutton.codes import UNTYPED, ReadingType, read_reading_typ
 from bridge.wire.greenbutton.feed import Growing, Opened, in_order
 from bridge.wire.greenbutton.links import Book, Definitions, Links, Place, meter_of, place_of
 from bridge.wire.greenbutton.spool import Spool
-from bridge.wire.greenbutton.times import oddities
+from bridge.wire.greenbutton.times import end_with_the_clock, oddities
 
 MOST = 5_000  # readings in a piece
 TOLD, KNOWN = 20, 1_000  # problems that are told one by one, and that are told apart
@@ -33,6 +33,7 @@ LONGEST = 2_000  # characters of an address that are looked at
 DEFINED, TOGETHER = 100_000, 1_000  # things that may be said of measurements, and in an entry
 DEFINING = frozenset({"ReadingType", "MeterReading", "UsagePoint", "LocalTimeParameters"})
 PART = 100  # elements in a block from which on it is read before its end
+LONG_DAYS = "days reach an hour into the next: they are taken to end where those begin"
 EPOCH, RECENT = (datetime(year, 1, 1, tzinfo=UTC) for year in (1970, 2020))
 TRUNCATED, TWICE = "truncated", "same time said twice with another value"
 
@@ -295,6 +296,12 @@ class Files:
         readings, said = to_readings(columns, known.type, self.dropped), self._said(updated)
         key = number, known.stream
         held = self._held.get(key)
+        seam = held.readings[-1:] if held else []
+        if end_with_the_clock(neighbours := [*seam, *readings]):
+            self._tell(f"{self._names[number]}: {LONG_DAYS}")
+            readings = neighbours[len(seam) :]
+            if held:
+                held.readings[-1:] = neighbours[: len(seam)]
         if held and held.said != said:
             self._release(key)
             held = None

@@ -4,9 +4,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from bridge.usage import Reading
+
 FURTHEST = 14 * 3600  # seconds that a clock anywhere is off UTC
 MOST_SAVED = 2 * 3600  # seconds that a clock anywhere is put forward in summer
 NEVER = "FFFFFFFF"
+DAY_LEAST = 24 * 3_600_000  # milliseconds
 SURE = 6  # years in which a rule must hold
 NORTH_AMERICA = ("360E2000", "B40E2000")
 
@@ -32,6 +35,26 @@ def oddities(said: Mapping[str, str], zone: str | None, year: int) -> Iterator[s
             f"is of a clock {_off(offset)} UTC, but {zone} is {_off(standard)} it: "
             "the times of readings are UTC, and are kept as they are said"
         )
+
+
+def end_with_the_clock(readings: list[Reading]) -> bool:
+    """Let days end where the next begin that reach into those by an hour; say whether any did.
+
+    Some exporters say that every day is of 24 hours, that on which the clocks go forward too.
+    """
+    if all(r.length < DAY_LEAST for r in readings):
+        return False
+    found = False
+    for n in range(1, len(readings)):
+        before, after = n - 1, n
+        if readings[after].start < readings[before].start:  # the newest is said first
+            before, after = after, before
+        day, begin = readings[before], readings[after].start
+        over = day.start + day.length - begin
+        if day.length >= DAY_LEAST and 0 < over <= MOST_SAVED * 1000 < readings[after].length:
+            readings[before] = day._replace(length=begin - day.start)
+            found = True
+    return found
 
 
 def local_times(zone: str, year: int) -> dict[str, str] | None:
