@@ -19,12 +19,9 @@ from bridge.notation import read_time, to_json, write_time
 from bridge.parties import Caller
 from bridge.resolutions import Resolution, edges
 from bridge.usage import (
-    Bucket,
     Contract,
     ContractStore,
-    Known,
     StreamInfo,
-    Stretch,
     UsageQuestion,
     UsageStore,
     owned,
@@ -33,6 +30,7 @@ from bridge.vtn.export import green_button
 from bridge.vtn.settling import Settling
 from bridge.vtn.tables import write_rows
 from bridge.vtn.times import FIRST_YEAR, LAST_YEAR, Time
+from bridge.vtn.usage_shown import COLUMNS, bucket_rows, covered, native_rows
 from bridge.web import CALLER, Problem, Query, Route, read_query, reply_tagged
 
 LONGEST_PAGE = 10_000
@@ -40,7 +38,7 @@ EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 AT_ONCE = 500  # buckets that are worked out together
 MOST_PIECES = 100  # of so many buckets, in a page
 WITHIN = {"hourly": timedelta(hours=1), "daily": timedelta(hours=25), "monthly": timedelta(days=32)}
-SECOND = timedelta(seconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 RAW = "usage:raw"
 # What only usage:raw sees of a row
 RAW_FIELDS = ("cost", "currency", "deviation_cost", "quality", "origin", "said", "since")
@@ -51,11 +49,6 @@ CONTENT_TYPES = {
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
 }
-COLUMNS = (
-    "meter", "direction", "kind", "start", "end", "value", "unit", "complete", "covered_seconds",
-    "readings", "quality", "origin", "said", "since", "cost", "currency", "unpriced",
-    "subscription", "deviation", "deviation_cost",
-)  # fmt: skip
 
 
 class UsageQuery(Query):
@@ -145,7 +138,7 @@ class Usage:
                 return await _list_reply(items, f"{write_time(EARLIEST)}~{stream.id}~0")
             found = await self._store.coverage(stream, start, query.end, left + 1)
             rest = found[left].start if len(found) > left else None
-            items.append(_covered(stream, start, found[:left], rest or query.end))
+            items.append(covered(stream, start, found[:left], rest or query.end))
             if rest:
                 return await _list_reply(items, f"{write_time(rest)}~{stream.id}~0")
             left, start = left - max(1, len(found)), query.start
@@ -269,16 +262,16 @@ class Usage:
         """
         if stream.first is None or stream.last is None:
             return [], None
-        last = stream.last + timedelta(milliseconds=1)  # one of no length may stand at its end
+        last = stream.last + MILLISECOND  # one of no length may stand at its end
         end = min(query.end or last, last)
         if query.resolution == "native":
             found = await self._store.readings(stream, start, end, limit)
             if query.revisions:
                 # What was replaced after the last that is shown is of a later page.
-                until = found[-1].start + SECOND / 1000 if len(found) == limit else end
+                until = found[-1].start + MILLISECOND if len(found) == limit else end
                 found += await self._store.trace(stream, start, until, limit)
                 found = sorted(found, key=lambda r: (r.start, r.since))[:limit]
-            return await asyncio.to_thread(_native_rows, stream, found), None
+            return await asyncio.to_thread(native_rows, stream, found), None
         rows, begin = list[Document](), max(start, stream.first)
         longest = WITHIN[query.resolution]
         while len(rows) < limit and begin < end:
@@ -291,7 +284,7 @@ class Usage:
             all_edges = edges(query.resolution, stream.zone, max(begin, again), end)
             chunk = list(islice(all_edges, AT_ONCE))
             buckets = await self._store.buckets(stream, chunk)
-            rows += await asyncio.to_thread(_bucket_rows, stream, buckets)
+            rows += await asyncio.to_thread(bucket_rows, stream, buckets)
             begin = chunk[-1]
         return rows[:limit], None
 
@@ -314,68 +307,6 @@ def _check(query: UsageQuery, caller: Caller) -> None:
 def _check_span(start: datetime | None, end: datetime | None) -> None:
     if start and end and end <= start:
         raise Problem(400, "end: must be after start")
-
-
-def _covered(
-    stream: StreamInfo, start: datetime | None, found: Sequence[Stretch], end: datetime | None
-) -> Document:
-    seams = [start, *(edge for s in found for edge in s), end]
-    gaps = zip(seams[::2], seams[1::2], strict=True)
-    return {
-        "id": f"{stream.meter}/{stream.direction}/{stream.kind}",
-        "meter": stream.meter,
-        "direction": stream.direction,
-        "kind": stream.kind,
-        "unit": stream.unit or None,
-        "covered": [{"start": s.start, "end": s.end} for s in found],
-        "gaps": [{"start": a, "end": b} for a, b in gaps if a and b and a < b],
-    }
-
-
-def _row(stream: StreamInfo, start: datetime, end: datetime) -> Document:
-    return {
-        "id": f"{stream.meter}/{stream.direction}/{stream.kind}/{write_time(start)}",
-        "meter": stream.meter,
-        "direction": stream.direction,
-        "kind": stream.kind,
-        "start": start,
-        "end": end,
-    }
-
-
-def _bucket_rows(stream: StreamInfo, buckets: Sequence[Bucket]) -> list[Document]:
-    return [
-        _row(stream, bucket.start, bucket.end)
-        | {
-            "value": bucket.value,
-            "unit": stream.unit or None,
-            "complete": bucket.whole,
-            "covered_seconds": bucket.covered // SECOND,
-            "readings": bucket.readings,
-        }
-        for bucket in buckets
-        if bucket.value is not None
-    ]
-
-
-def _native_rows(stream: StreamInfo, readings: Sequence[Known]) -> list[Document]:
-    return [_native(stream, reading) for reading in readings]
-
-
-def _native(stream: StreamInfo, reading: Known) -> Document:
-    row = _row(stream, reading.start, reading.end) | {
-        "value": reading.value,
-        "unit": stream.unit or None,
-        "quality": reading.quality,
-        "origin": reading.origin,
-        "said": reading.said,
-        "since": reading.since,
-    }
-    if reading.cost is not None:
-        row["billed"] = {"cost": reading.cost, "currency": stream.currency or None}
-    if reading.replaced is not None:
-        row |= {"replaced": reading.replaced, "id": f"{row['id']}/{write_time(reading.since)}"}
-    return row
 
 
 class _Begin(NamedTuple):
