@@ -133,7 +133,7 @@ def _keep_run(
     in_time = timely(said, known, row.hourly)
     merged = merge(known, in_time)
     merged = merged._replace(kept=merged.kept + Kept(outdated=len(said) - len(in_time)))
-    if overtaken := filled_again(merged.held):
+    if said[0].start // DAY <= row.hourly and (overtaken := filled_again(merged.held)):
         held = [r for r in merged.held if r.key not in overtaken]
         merged = merged._replace(held=held, gone=[*merged.gone, *overtaken.values()])
     changed = [*merged.new, *merged.gone]
