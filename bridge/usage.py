@@ -17,12 +17,11 @@ DIRECTIONS = (IMPORT, EXPORT, NET, GENERATION)
 # What was measured. Others are kept, too, and not added up.
 USAGE, DEMAND, BASELINE = "usage", "demand", "baseline"
 SUBSCRIPTION_PRE, SUBSCRIPTION_POST = "subscription_pre", "subscription_post"
-AGREED = frozenset({BASELINE, SUBSCRIPTION_PRE, SUBSCRIPTION_POST})  # no meter measures these
-ADDED_UP = frozenset({USAGE}) | AGREED
+UNMEASURED = frozenset({BASELINE, SUBSCRIPTION_PRE, SUBSCRIPTION_POST})  # by any meter
+ADDED_UP = frozenset({USAGE}) | UNMEASURED
 UNKNOWN = ""  # a unit or a currency that nobody says
 # What a reading may be of: between these instants, and no longer than this (milliseconds)
 FIRST, LAST, LONGEST = 0, 7_258_118_400_000, 100 * 86_400_000  # 1970, 2200, a quarter's bill
-FOR_EVER = timedelta(milliseconds=LONGEST)
 # Unit as it is said → unit as it is kept, and the power of ten between them: no digit changes
 _SCALED: Mapping[str, tuple[str, int]] = {
     prefix + unit: ("K" + unit, power)
@@ -240,11 +239,11 @@ class UsageStore(Protocol):
         """Return the first readings that begin in [start, end), the finest there are; or all."""
 
     async def begins(
-        self, stream: StreamInfo, at: datetime, *, longest: timedelta = FOR_EVER
+        self, stream: StreamInfo, at: datetime, *, shorts: bool = False
     ) -> datetime | None:
         """Return where, from an instant on, there is something again; None where nothing is.
 
-        Of readings of more than a day only where they may be as long as `longest`.
+        With `shorts` readings of more than a day are nothing.
         """
 
     async def buckets(self, stream: StreamInfo, edges: Sequence[datetime]) -> list[Bucket]:

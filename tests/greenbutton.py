@@ -1,6 +1,9 @@
 """Green Button files for tests: any length, any interval, with what real ones do wrong."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 from xml.etree import ElementTree
 
@@ -142,3 +145,9 @@ def long(
 def prefixed(text: bytes) -> bytes:
     """The same with a prefix for each namespace, as serialisers write it."""
     return ElementTree.tostring(ElementTree.fromstring(text))  # noqa: S314 -- our own
+
+
+def each_said_by_itself(text: bytes, begin: datetime) -> bytes:
+    """The same, but of every entry another second at which it was said."""
+    seconds = (begin + timedelta(seconds=n) for n in count())
+    return re.sub(SAID.encode(), lambda _: f"{next(seconds):%FT%TZ}".encode(), text)

@@ -7,14 +7,14 @@ replaced in those days is forgotten.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import groupby, pairwise
+from itertools import groupby
 
 from sqlite_utils import Database
 
 from bridge.notation import millis
 from bridge.store.dates import dates_of
 from bridge.store.metered import Metered
-from bridge.store.overlaps import amount_of, finest
+from bridge.store.overlaps import amount_of, finest, tiles
 from bridge.store.packing import DAY, LARGEST, to_columns
 from bridge.store.sqlite import rows
 from bridge.store.usage_rows import long_rows, packed_days, write_day
@@ -54,14 +54,12 @@ def compact(db: Database, before: datetime, limit: int = 10) -> bool:
     return bool(found)
 
 
-def timely(said: Sequence[Metered], known: Sequence[Metered], hourly: int) -> Sequence[Metered]:
+def timely(said: Sequence[Metered], known: Sequence[Metered]) -> Sequence[Metered]:
     """Return what is said without what is too old, or too coarse, for an hour that was made.
 
     Inside such an hour counts what was said after it, once it fills it: till then the hour
     holds. Of what overlaps it otherwise, and of that very hour, finer readings were known.
     """
-    if said[0].start // DAY > hourly:  # they are in order
-        return said
     made = {r.start: r.said for r in known if r.made}
     return [r for r in said if _is_timely(r, made)] if made else said
 
@@ -124,16 +122,11 @@ def _crosses(reading: Metered, start: int, end: int) -> bool:
 
 
 def _fills(readings: Sequence[Metered], start: int) -> bool:
-    return (
-        len(readings) > 1
-        and readings[0].start == start
-        and readings[-1].end == start + HOUR
-        and all(a.end == b.start for a, b in pairwise(readings))
-    )
+    return len(readings) > 1 and tiles(readings, start, start + HOUR)
 
 
 def _hour(kind: str, inside: Sequence[Metered], readings: Sequence[Metered]) -> Metered | None:
-    """Return the hour that readings fill; None where something that is known would be lost."""
+    """Return the hour that readings fill, of those inside it; None where something would be lost."""
     amount = amount_of(kind, inside).value
     qualities, origins = {r.quality for r in readings}, {r.origin for r in readings}
     costs = [r.cost for r in readings if r.cost is not None]

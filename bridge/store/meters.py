@@ -17,7 +17,6 @@ from bridge.store.overlaps import finest
 from bridge.store.packing import DAY, from_columns
 from bridge.store.sqlite import Sqlite, one, rows
 from bridge.store.usage_rows import (
-    SHORT,
     closes,
     day_rows,
     ends_within,
@@ -26,8 +25,7 @@ from bridge.store.usage_rows import (
     reach,
 )
 from bridge.usage import (
-    AGREED,
-    FOR_EVER,
+    UNMEASURED,
     Bucket,
     Kept,
     Known,
@@ -89,13 +87,12 @@ class Meters:
         return await self._file.read(lambda db: read(db, stream, millis(start), millis(end), limit))
 
     async def begins(
-        self, stream: StreamInfo, at: datetime, *, longest: timedelta = FOR_EVER
+        self, stream: StreamInfo, at: datetime, *, shorts: bool = False
     ) -> datetime | None:
         """Return where, from an instant on, there is something again; None where nothing is.
 
-        Of readings of more than a day only where they may be as long as `longest`.
+        With `shorts` readings of more than a day are nothing.
         """
-        shorts = longest <= timedelta(milliseconds=SHORT)
         read = self._file.read(lambda db: opens(db, stream.id, millis(at), shorts=shorts))
         return _moment(await read)
 
@@ -105,7 +102,7 @@ class Meters:
 
         def read(db: Any) -> bool:
             streams = _streams(db, UsageQuestion(frozenset({meter})))
-            own = (s.id for s in streams if s.kind.partition(".")[0] not in AGREED)
+            own = (s.id for s in streams if s.kind.partition(".")[0] not in UNMEASURED)
             return any(ends_within(db, number, *span) for number in own)
 
         return await self._file.read(read)

@@ -215,7 +215,7 @@ def finest(readings: Sequence[Metered]) -> Sequence[Metered]:
 
     def close() -> None:
         outer, parts = open_ones.pop()
-        filled = parts if _tiles(parts, outer.start, outer.end) else [outer]
+        filled = parts if tiles(parts, outer.start, outer.end) else [outer]
         (open_ones[-1][1] if open_ones else found).extend(filled)
 
     for reading in sorted(readings, key=lambda r: (r.start, -r.length)):
@@ -227,7 +227,7 @@ def finest(readings: Sequence[Metered]) -> Sequence[Metered]:
     return found
 
 
-def _tiles(parts: Sequence[Metered], start: int, end: int) -> bool:
+def tiles(parts: Sequence[Metered], start: int, end: int) -> bool:
     """Whether readings fill a span from end to end."""
     return (
         bool(parts)

@@ -130,10 +130,11 @@ def _keep_run(
     db: Database, row: StreamRow, said: Sequence[Metered], now: int
 ) -> tuple[Merged, StreamRow]:
     known = around(db, row.id, said)
-    in_time = timely(said, known, row.hourly)
+    late = said[0].start // DAY <= row.hourly  # they are in order: hours may have been made
+    in_time = timely(said, known) if late else said
     merged = merge(known, in_time)
     merged = merged._replace(kept=merged.kept + Kept(outdated=len(said) - len(in_time)))
-    if said[0].start // DAY <= row.hourly and (overtaken := filled_again(merged.held)):
+    if late and (overtaken := filled_again(merged.held)):
         held = [r for r in merged.held if r.key not in overtaken]
         merged = merged._replace(held=held, gone=[*merged.gone, *overtaken.values()])
     changed = [*merged.new, *merged.gone]

@@ -37,7 +37,6 @@ LONGEST_PAGE = 10_000
 EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 AT_ONCE = 500  # buckets that are worked out together
 MOST_PIECES = 100  # of so many buckets, in a page
-WITHIN = {"hourly": timedelta(hours=1), "daily": timedelta(hours=25), "monthly": timedelta(days=32)}
 MILLISECOND = timedelta(milliseconds=1)
 RAW = "usage:raw"
 # What only usage:raw sees of a row
@@ -273,10 +272,10 @@ class Usage:
                 found = sorted(found, key=lambda r: (r.start, r.since))[:limit]
             return await asyncio.to_thread(native_rows, stream, found), None
         rows, begin = list[Document](), max(start, stream.first)
-        longest = WITHIN[query.resolution]
+        shorts = query.resolution == "hourly"  # no hour is made of anything longer
         while len(rows) < limit and begin < end:
             # Nothing is worked out in between
-            again = await self._store.begins(stream, begin, longest=longest)
+            again = await self._store.begins(stream, begin, shorts=shorts)
             if again is None or again >= end:
                 break
             if next(pieces, None) is None:

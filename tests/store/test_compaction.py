@@ -1,8 +1,6 @@
 """What is old becomes hours, where a setting says so: sums stay, and nothing else is touched."""
 
 import asyncio
-import itertools
-import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -176,9 +174,7 @@ async def test_a_corrected_file_counts_in_whatever_pieces_it_comes(store, tmp_pa
 
     async def taken(value, month):
         text = gb.download(gb.readings([value] * 6_000, gb.START + 900, 60), per_block=per_block)
-        second = itertools.count()  # each entry is said by itself
-        stamp = lambda _: f"2026-0{month}-02T00:{next(second) // 60:02}:00Z".encode()  # noqa: E731
-        path.write_bytes(re.sub(gb.SAID.encode(), stamp, text))
+        path.write_bytes(gb.each_said_by_itself(text, datetime(2026, month, 2, tzinfo=UTC)))
         return (await take_in([("a.xml", path)], store.meters, clock, meter="m")).kept
 
     assert await taken(1_000, 2) == Kept(new=6_000)
