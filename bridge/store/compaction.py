@@ -126,7 +126,7 @@ def _fills(readings: Sequence[Metered], start: int) -> bool:
 
 
 def _hour(kind: str, inside: Sequence[Metered], readings: Sequence[Metered]) -> Metered | None:
-    """Return the hour that readings fill, of those inside it; None where something would be lost."""
+    """Return the hour that readings fill, of all inside it; None where something would be lost."""
     amount = amount_of(kind, inside).value
     qualities, origins = {r.quality for r in readings}, {r.origin for r in readings}
     costs = [r.cost for r in readings if r.cost is not None]
