@@ -30,9 +30,9 @@ $(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.lock
 run: $(VENV)/run.stamp
 	@$(BIN)/openadr-bridge demo
 
-# All tests, three files at a time for they wait a lot; e.g. make test ARGS='-k webhook'
+# All tests, two files at a time for they wait a lot; e.g. make test ARGS='-k webhook'
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder --durations=20 --cov --cov-report=term)
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 2 --dist loadfile --no-loadscope-reorder --durations=20 --cov --cov-report=term)
 
 # Style, types, the direction of imports
 lint: $(VENV)/test.stamp
